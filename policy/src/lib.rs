@@ -1,0 +1,36 @@
+//! What should happen to the backups of an etcd cluster: when to take one, which to keep, which to restore, when to worry.
+//!
+//! Everything here is pure: no I/O, no clock, no async. Facts, rules and the time come in as arguments; a plan with a reason
+//! for every decision goes out. So each decision can be printed before it is acted on, repeated, and tested over all small
+//! cases.
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`id`] | what a backup is called, and which one a person means |
+//! | [`proof`] | what the verdicts on a backup come to |
+//! | [`retention`] | which backups stay, which go, and why |
+//! | [`schedule`] | when the next run is due |
+//! | [`freshness`] | whether the newest good backup is recent enough |
+//! | [`choice`] | which backup to restore, and what a person must consent to first |
+//! | [`span`] | how durations are written |
+#![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::as_conversions
+    )
+)]
+
+pub mod choice;
+pub mod freshness;
+pub mod id;
+pub mod proof;
+pub mod retention;
+pub mod schedule;
+pub mod span;
+
+mod moment;

@@ -1,0 +1,8 @@
+//! Properties: what must hold for every input, not for the inputs that one thought of.
+
+mod buckets;
+mod exhaustive;
+mod retention;
+mod schedule;
+mod small;
+mod world;
