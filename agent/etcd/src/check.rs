@@ -1,0 +1,131 @@
+//! A database understood in one pass, while its bytes go by.
+//!
+//! A bbolt file is written by copy-on-write, so a page on the way may be live, or stale and about to be reused, and
+//! only the root tells which; the root's tree, in turn, may live anywhere. So every page whose header names its own
+//! place is *noted*: its children, its records' revisions and sums, or, for the small buckets, its bytes. When the
+//! stream ends the newest valid meta page gives the root, and walking the notes from there checks the tree. What the
+//! walk does not reach was free, and does not count.
+//!
+//! Memory: 12 bytes a page, 4 bytes a leaf of revisions and one bit a record always; notes (28 bytes a record, and
+//! small pages as they are) up to the budget and beyond it in a [`Spill`]; as much as the budget again to tell which
+//! records are the newest of their key, in as many rounds as that takes; and what is left of a page that spans
+//! several, 64 MiB at most.
+
+mod buckets;
+mod count;
+mod notes;
+mod report;
+mod stream;
+mod walk;
+
+use std::hash::RandomState;
+use std::io;
+
+pub use report::{Finding, HashKv, Member, Report};
+
+use crate::bolt::Meta;
+use crate::io::{ReadAt, Spill};
+use crate::trailer::{Trailed, has_trailer, read_size};
+use notes::Notes;
+use stream::Stream;
+
+/// Why nothing can be said about a database at all. What is wrong *in* one is a [`Finding`].
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// Neither of the two meta pages is valid, so there is no root to start from.
+    #[error("this is no etcd database: neither of its two meta pages is valid ({db_bytes} bytes were read)")]
+    NoMeta {
+        /// Bytes that were read.
+        db_bytes: u64,
+    },
+    /// The scratch space failed, or was needed and not given.
+    #[error("cannot keep notes on the database: {0}")]
+    Spill(io::Error),
+    /// The file under check could not be read.
+    #[error("cannot read the database: {0}")]
+    Read(io::Error),
+}
+
+/// Reads a database once, in order, in chunks of any size.
+pub struct StreamCheck<S: Spill> {
+    stream: Stream<S>,
+}
+
+impl<S: Spill> StreamCheck<S> {
+    /// Starts a check that keeps `budget_bytes` of notes in memory and the rest in `spill`.
+    pub fn new(spill: S, budget_bytes: usize) -> Self {
+        StreamCheck {
+            stream: Stream::new(Notes::new(spill, budget_bytes)),
+        }
+    }
+
+    /// Takes the next bytes of the database. The only possible error is the scratch space's; after one the check
+    /// cannot be finished.
+    pub fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.feed(bytes)
+    }
+
+    /// Ends the database and says what it is.
+    pub fn finish(self) -> Result<Report, CheckError> {
+        self.finish_with(&[]).map(|(report, _)| report)
+    }
+
+    /// As [`StreamCheck::finish`], and answers [`hash_kv`](HashKv) for each (revision, compact revision) asked, as a
+    /// live member compacted at that revision would; none where the database cannot tell (a revision it does not
+    /// have, a compact revision older than its own, or a database that is not sound).
+    pub fn finish_with(self, ask: &[(i64, i64)]) -> Result<(Report, Vec<Option<HashKv>>), CheckError> {
+        let read = self.stream.finish()?;
+        buckets::report(&read, ask).map_err(CheckError::Spill)
+    }
+}
+
+/// Checks a database file, or a snapshot file: a database with its digest behind it, which is then checked as well.
+pub fn check_file<S: Spill>(
+    file: &(impl ReadAt + ?Sized),
+    spill: S,
+    budget_bytes: usize,
+) -> Result<Report, CheckError> {
+    let len = file.len().map_err(CheckError::Read)?;
+    let mut check = StreamCheck::new(spill, budget_bytes);
+    let mut trailed = has_trailer(len).then(Trailed::new);
+    let mut buf = vec![0; read_size(len)];
+    let mut at = 0u64;
+    while at < len {
+        let want = read_size(len.saturating_sub(at)).min(buf.len());
+        let Some(part) = buf.get_mut(..want) else { break };
+        file.read_exact_at(part, at).map_err(CheckError::Read)?;
+        let mut fed = Ok(());
+        match &mut trailed {
+            Some(trailed) => trailed.push(part, |bytes| {
+                if fed.is_ok() {
+                    fed = check.feed(bytes);
+                }
+            }),
+            None => fed = check.feed(part),
+        }
+        fed.map_err(CheckError::Spill)?;
+        at = at.saturating_add(crate::num::wide(want));
+    }
+    let mut report = check.finish()?;
+    if let Some(Err(error)) = trailed.map(Trailed::finish) {
+        report.findings.push(Finding {
+            what: error.to_string(),
+            page: None,
+            offset: None,
+        });
+    }
+    Ok(report)
+}
+
+/// Everything the stream left behind, for the walk.
+struct Read<S: Spill> {
+    notes: Notes<S>,
+    keys: RandomState,
+    /// The two meta pages, as far as they are valid.
+    metas: [Option<Meta>; 2],
+    newest: Meta,
+    db_bytes: u64,
+    /// Whole pages that arrived.
+    pages: u64,
+    hash_of_empty: u64,
+}

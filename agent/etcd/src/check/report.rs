@@ -1,0 +1,116 @@
+//! What a check found out.
+
+use serde::Serialize;
+
+/// What a database holds, and what is wrong with it.
+///
+/// Numbers are exact when [`Report::sound`]; otherwise they cover what could still be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Everything that is wrong, the first hundred of it; empty in a sound database.
+    pub findings: Vec<Finding>,
+    /// Findings beyond the first hundred.
+    pub more_findings: u64,
+    /// The revision that etcd will have when it starts from this database; 1 when nothing was ever written.
+    pub revision: i64,
+    /// The revision up to which history is compacted once etcd has started: the greater of the finished and the
+    /// scheduled compaction; -1 when never compacted.
+    pub compact_revision: i64,
+    /// The last compaction that was begun (`meta/scheduledCompactRev`), -1 when none.
+    pub scheduled_compact_revision: i64,
+    /// The last compaction that was completed (`meta/finishedCompactRev`), -1 when none.
+    pub finished_compact_revision: i64,
+    /// Revision records, tombstones among them.
+    pub records: u64,
+    /// User keys alive at `revision`.
+    pub keys: u64,
+    /// Records that are deletions.
+    pub tombstones: u64,
+    /// Bytes of the database, without a trailer.
+    pub db_bytes: u64,
+    /// The database's page size.
+    pub page_bytes: u32,
+    /// Bytes of pages below the high-water mark that nothing refers to: what a defragmentation would give back.
+    pub free_bytes: u64,
+    /// Bytes behind the high-water mark: 0 in a snapshot, more in a file that a server had open.
+    pub beyond_bytes: u64,
+    /// Whether both meta pages name the same root: always so in a snapshot.
+    pub metas_agree: bool,
+    /// Members as the database lists them, ascending by id.
+    pub members: Vec<Member>,
+    /// Leases granted and not yet expired or revoked.
+    pub leases: u64,
+    /// Keys whose newest record names a lease that is not there. etcd serves them, but the first `put` on one that
+    /// keeps its lease (`--ignore-lease`) crashes every member, at every start from then on.
+    pub dangling_leases: u64,
+    /// The first hundred of the lease ids that are missing, ascending.
+    pub dangling_lease_ids: Vec<i64>,
+    /// Active alarms.
+    pub alarms: u64,
+    /// The raft index up to which this database is applied, 0 when not recorded.
+    pub consistent_index: u64,
+    /// The raft term of that index; etcd 3.4 does not record it.
+    pub term: Option<u64>,
+    /// The schema's version as etcd 3.6 and newer record it, such as 3.6.0.
+    pub storage_version: Option<String>,
+    /// The cluster's version as its members agreed on it, such as 3.5.0.
+    pub cluster_version: Option<String>,
+    /// Whether users and roles are enforced.
+    pub auth_enabled: bool,
+    /// What a live member answers to HashKV at `revision`; none when the database is not sound.
+    pub hash_kv: Option<HashKv>,
+}
+
+impl Report {
+    /// Whether nothing is wrong. Dangling leases and alarms are facts for the caller to weigh, not damage.
+    pub fn sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// A sentence without a full stop, for a person.
+    pub what: String,
+    /// The page concerned.
+    pub page: Option<u64>,
+    /// Where that page begins in the file, in bytes.
+    pub offset: Option<u64>,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.page, self.offset) {
+            (Some(page), Some(offset)) => write!(f, "page {page} (at byte {offset}): {}", self.what),
+            (Some(page), None) => write!(f, "page {page}: {}", self.what),
+            _ => f.write_str(&self.what),
+        }
+    }
+}
+
+/// A member of the cluster that the database came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// The member's id; etcd prints it in lowercase hex.
+    pub id: u64,
+    /// Empty until the member has started once.
+    pub name: String,
+    /// Where other members reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; empty until it has started once.
+    pub client_urls: Vec<String>,
+    /// Whether it has no vote yet.
+    pub is_learner: bool,
+}
+
+/// An answer of etcd's HashKV: comparable only with one at the same revision and compact revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct HashKv {
+    /// CRC-32C over the records.
+    pub hash: u32,
+    /// The revision up to which records count.
+    pub revision: i64,
+    /// The revision at or below which only each key's newest record counts; -1 when never compacted.
+    pub compact_revision: i64,
+}

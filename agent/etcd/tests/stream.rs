@@ -1,0 +1,545 @@
+//! The stream check on databases built byte by byte.
+
+// Each test crate uses its own part of the builder.
+#[allow(dead_code)]
+#[path = "support/builder.rs"]
+mod builder;
+
+use builder::{Db, Items, del, header, history, leaf, put, revision};
+use etcdfile::{FileSpill, NoSpill, Report, StreamCheck, check_file};
+use proptest::prelude::*;
+
+const BUDGET: usize = 8 << 20;
+
+fn check(bytes: &[u8]) -> Report {
+    check_file(bytes, NoSpill, BUDGET).unwrap()
+}
+
+#[track_caller]
+fn sound(bytes: &[u8]) -> Report {
+    let report = check(bytes);
+    assert_eq!(report.findings, []);
+    report
+}
+
+#[track_caller]
+fn finds(bytes: &[u8], what: &str) -> Report {
+    let report = check(bytes);
+    assert!(
+        report.findings.iter().any(|finding| finding.to_string().contains(what)),
+        "{:?}",
+        report.findings
+    );
+    assert_eq!(report.hash_kv, None);
+    report
+}
+
+fn hashes(records: Items, marks: Option<(i64, i64)>, ask: &[(i64, i64)]) -> Vec<Option<u32>> {
+    let db = Db {
+        records,
+        per_leaf: 2,
+        per_branch: 2,
+        ..Db::default()
+    };
+    let db = match marks {
+        Some((scheduled, finished)) => db.marks(scheduled, finished),
+        None => db,
+    };
+    let mut check = StreamCheck::new(NoSpill, BUDGET);
+    check.feed(&db.build()).unwrap();
+    let (report, answers) = check.finish_with(ask).unwrap();
+    assert_eq!(report.findings, []);
+    answers
+        .into_iter()
+        .map(|answer| answer.map(|answer| answer.hash))
+        .collect()
+}
+
+fn vector_records() -> Items {
+    vec![
+        put(2, 0, "k1", 2, 1, b"a", 0),
+        put(3, 0, "k2", 3, 1, b"b", 0),
+        put(4, 0, "k1", 2, 2, b"c", 0),
+        del(5, 0, "k2"),
+        put(6, 0, "k3", 6, 1, b"d", 0),
+        put(7, 0, "k4", 7, 1, b"x", 0),
+        put(7, 1, "k5", 7, 1, b"y", 0),
+        del(7, 2, "k1"),
+        put(8, 0, "k4", 7, 2, b"z", 0),
+        del(9, 0, "k3"),
+        del(9, 1, "k4"),
+        del(9, 2, "k5"),
+        put(10, 0, "k1", 10, 1, b"new", 0),
+    ]
+}
+
+#[test]
+fn hash_kv_gives_the_answers_of_real_servers() {
+    // Taken from five versions of etcd; the compaction is simulated, the records are all there.
+    let ask = [
+        (2, -1),
+        (3, -1),
+        (4, -1),
+        (5, -1),
+        (5, 3),
+        (4, 3),
+        (6, 5),
+        (5, 3),
+        (7, 5),
+        (8, 5),
+        (9, 5),
+        (9, 8),
+        (9, 9),
+        (10, 9),
+    ];
+    let live: [u32; 14] = [
+        1141488549, 1806474732, 3484838887, 1370012667, 1750800432, 1935297270, 1942218451, 1750800432, 3711966364,
+        1331485444, 232803010, 4261291858, 1084519789, 4162214610,
+    ];
+    let all = hashes(vector_records(), None, &ask);
+    // One answer depends on what a compaction at 5 left behind where nothing is alive; see the next test.
+    for ((ask, own), live) in ask.iter().zip(all).zip(live) {
+        assert_eq!(own, Some(live), "{ask:?}");
+    }
+    let four = vec![
+        put(2, 0, "foo", 2, 1, b"bar", 0),
+        put(3, 0, "foo", 2, 2, b"bar2", 0),
+        put(4, 0, "a", 4, 1, b"1", 0),
+        del(5, 0, "foo"),
+        put(6, 0, "leased", 6, 1, b"v", 1234567),
+        put(7, 0, "x", 7, 1, b"1", 0),
+        put(7, 1, "y", 7, 1, b"2", 0),
+        del(7, 2, "a"),
+        put(8, 0, "foo", 8, 1, b"again", 0),
+    ];
+    assert_eq!(
+        four[4].1,
+        b"\x0a\x06leased\x10\x06\x18\x06\x20\x01\x2a\x01v\x30\x87\xad\x4b"
+    );
+    let ask: Vec<(i64, i64)> = (2..=8).map(|at| (at, -1)).collect();
+    let live = [
+        3305255506, 3581052765, 2499341612, 3966920819, 2938082371, 2100707660, 743227460,
+    ];
+    assert_eq!(hashes(four, None, &ask), live.map(Some));
+    assert_eq!(hashes(vec![], None, &[(1, -1)]), [Some(1084519789)]);
+}
+
+#[test]
+fn hash_kv_does_not_answer_what_the_database_cannot_know() {
+    let mut records = vector_records();
+    records.retain(|(key, _)| key > &revision(5, 0));
+    records.insert(0, put(4, 0, "k1", 2, 2, b"c", 0));
+    let ask = [(6, 5), (6, 3), (4, 5), (11, 5), (4, -1), (0, -1)];
+    assert_eq!(
+        hashes(records, Some((5, 5)), &ask),
+        [Some(1942218451), None, None, None, None, None]
+    );
+}
+
+#[test]
+fn a_report_tells_what_the_small_buckets_say() {
+    let member =
+        br#"{"id":7242303434546065310,"peerURLs":["http://127.0.0.1:24001"],"name":"m1","clientURLs":["http://c"]}"#;
+    let lease = |id: u64| (id.to_be_bytes().to_vec(), vec![8, 1]);
+    let db = Db {
+        records: vec![
+            put(2, 0, "a", 2, 1, b"", 5),
+            put(3, 0, "b", 3, 1, b"", 6),
+            put(4, 0, "b", 3, 2, b"", 7),
+        ],
+        ..Db::default()
+    }
+    .bucket("members", vec![(b"64820d3de0f53c9e".to_vec(), member.to_vec())])
+    .bucket("cluster", vec![(b"clusterVersion".to_vec(), b"3.6.0".to_vec())])
+    .bucket("lease", vec![lease(5), lease(6)])
+    .bucket("alarm", vec![(vec![8, 1, 16, 1], vec![])])
+    .marks(3, 2);
+    let report = check(&db.build());
+    let expected: u64 = 0x64820d3de0f53c9e;
+    assert_eq!(report.members.len(), usize::from(expected == 7242303434546065310));
+    assert_eq!(
+        (
+            report.scheduled_compact_revision,
+            report.finished_compact_revision,
+            report.compact_revision
+        ),
+        (3, 2, 3)
+    );
+    assert_eq!(
+        (report.revision, report.records, report.keys, report.tombstones),
+        (4, 3, 2, 0)
+    );
+    assert_eq!(
+        (report.leases, report.dangling_leases, report.dangling_lease_ids),
+        (2, 1, vec![7])
+    );
+    assert_eq!((report.alarms, report.consistent_index, report.term), (1, 9, None));
+    assert_eq!(report.cluster_version.as_deref(), Some("3.6.0"));
+}
+
+#[test]
+fn trees_of_many_levels_out_of_order_pages_and_all_page_sizes_read_alike() {
+    for page_size in [512, 4096, 65536] {
+        for backwards in [false, true] {
+            for freelist in [false, true] {
+                let stale: Vec<fn(u64, usize) -> Vec<u8>> = vec![|_, size| vec![7; size]];
+                let db = Db {
+                    page_size,
+                    backwards,
+                    freelist,
+                    stale,
+                    records: history(700, 50, 9),
+                    per_leaf: 7,
+                    per_branch: 3,
+                    ..Db::default()
+                };
+                let report = sound(&db.build());
+                assert_eq!((report.revision, report.records, report.keys), (701, 700, 50));
+                assert_eq!(
+                    (report.page_bytes as usize, report.free_bytes as usize),
+                    (page_size, page_size)
+                );
+                assert_eq!(
+                    report.hash_kv.map(|own| own.hash),
+                    check(
+                        &Db {
+                            records: history(700, 50, 9),
+                            ..Db::default()
+                        }
+                        .build()
+                    )
+                    .hash_kv
+                    .map(|own| own.hash)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn values_larger_than_pages_are_read_whole() {
+    for value in [3000, 4096, 100_000, 2_000_000] {
+        let db = Db {
+            records: history(6, 3, value),
+            per_leaf: 3,
+            ..Db::default()
+        };
+        let report = sound(&db.build());
+        assert_eq!((report.records, report.keys), (6, 3));
+        let small = Db {
+            records: history(6, 3, value),
+            per_leaf: 1,
+            per_branch: 2,
+            backwards: true,
+            ..Db::default()
+        };
+        assert_eq!(sound(&small.build()).hash_kv, report.hash_kv);
+    }
+}
+
+/// A leaf of revision records that names its own place, as a page freed long ago looks.
+fn stale_leaf(id: u64, size: usize) -> Vec<u8> {
+    let mut page = leaf(id, &history(5, 5, 10), false, size);
+    page.resize(size, 0);
+    page
+}
+
+/// As above, but claiming every page behind it.
+fn greedy_leaf(id: u64, size: usize) -> Vec<u8> {
+    let mut page = header(id, 2, 3, 10);
+    page.resize(size, 1);
+    page
+}
+
+#[test]
+fn stale_pages_count_for_nothing_and_do_not_hide_others() {
+    let clean = Db {
+        records: history(700, 50, 9),
+        backwards: true,
+        ..Db::default()
+    };
+    // Filled backwards, the stale pages come first in the file, and the greedy ones claim live pages behind them.
+    let stale: Vec<fn(u64, usize) -> Vec<u8>> = vec![stale_leaf, greedy_leaf, stale_leaf, greedy_leaf, greedy_leaf];
+    let report = sound(&Db { stale, ..clean.clone() }.build());
+    assert_eq!(report.free_bytes, 5 * 4096);
+    let clean = sound(&clean.build());
+    assert_eq!(
+        (report.hash_kv, report.records, report.keys),
+        (clean.hash_kv, clean.records, clean.keys)
+    );
+}
+
+#[test]
+fn a_value_that_holds_pages_is_still_a_value() {
+    // The value begins on a page's 16 + 16 + 17 + 16th byte or so; every page in it claims to be itself.
+    let forged: Vec<u8> = (0..40u64).flat_map(|id| stale_leaf(id, 4096)).collect();
+    for shift in 0..4096 {
+        let value = [&vec![0; shift][..], &forged[4096 * 4..]].concat();
+        if (16 + 16 + 17 + 14 + shift) % 4096 > 4 {
+            continue;
+        }
+        let report = sound(
+            &Db {
+                records: vec![put(2, 0, "k", 2, 1, &value, 0)],
+                ..Db::default()
+            }
+            .build(),
+        );
+        assert_eq!((report.records, report.keys), (1, 1));
+    }
+}
+
+#[test]
+fn an_inline_key_bucket_reads_as_one_with_pages() {
+    let db = Db {
+        records: vector_records(),
+        ..Db::default()
+    };
+    let inline = sound(
+        &Db {
+            inline_key: true,
+            ..db.clone()
+        }
+        .build(),
+    );
+    assert_eq!(inline.hash_kv, sound(&db.build()).hash_kv);
+    assert_eq!((inline.records, inline.keys), (13, 1));
+}
+
+#[test]
+fn a_lost_revision_is_found() {
+    let mut records = history(200, 20, 20);
+    records.remove(100);
+    let holed = Db {
+        records,
+        ..Db::default()
+    };
+    finds(&holed.build(), "revisions 102 to 102 are missing");
+    sound(&holed.marks(150, 150).build());
+    let mut records = vector_records();
+    records.remove(6);
+    finds(
+        &Db {
+            records,
+            ..Db::default()
+        }
+        .build(),
+        "changes of revision 7 are missing before its change 2",
+    );
+}
+
+#[test]
+fn a_record_that_contradicts_itself_is_found() {
+    let bad: [((Vec<u8>, Vec<u8>), &str); 5] = [
+        ((revision(2, 0), vec![0xff; 4]), "is not a key-value message"),
+        (
+            (revision(2, 0), put(3, 0, "k", 2, 1, b"", 0).1),
+            "names another revision",
+        ),
+        (
+            (revision(2, 0), put(2, 0, "k", 5, 1, b"", 0).1),
+            "created at a revision after",
+        ),
+        ((revision(2, 0), put(2, 0, "", 2, 1, b"", 0).1), "has no key"),
+        (
+            (del(2, 0, "k").0, put(2, 0, "k", 2, 1, b"", 0).1),
+            "carries more than its key",
+        ),
+    ];
+    for (record, what) in bad {
+        finds(
+            &Db {
+                records: vec![record],
+                ..Db::default()
+            }
+            .build(),
+            what,
+        );
+    }
+    finds(
+        &Db {
+            records: vec![(b"what".to_vec(), vec![])],
+            ..Db::default()
+        }
+        .build(),
+        "not named by a revision",
+    );
+}
+
+#[test]
+fn a_truncated_database_is_found() {
+    let bytes = Db {
+        records: history(700, 50, 9),
+        ..Db::default()
+    }
+    .build();
+    let pages = bytes.len() / 4096;
+    for keep in 2..pages {
+        finds(&bytes[..keep * 4096], &format!("has {pages} pages, but only {keep}"));
+    }
+    finds(&bytes[..bytes.len() - 1], "whole ones arrived");
+    let longer = sound(&[&bytes[..], &[0; 8192]].concat());
+    assert_eq!(longer.beyond_bytes, 8192);
+}
+
+#[test]
+fn any_flipped_byte_of_meta_and_page_headers_and_tables_is_found_with_its_page() {
+    let bytes = Db {
+        records: history(60, 20, 9),
+        per_leaf: 7,
+        per_branch: 3,
+        page_size: 1024,
+        ..Db::default()
+    }
+    .build();
+    for page in 0..bytes.len() / 1024 {
+        let at = page * 1024;
+        let count = usize::from(u16::from_le_bytes([bytes[at + 10], bytes[at + 11]]));
+        let end = if page < 2 { 80 } else { 16 + 16 * count };
+        let is_branch = bytes[at + 8] == 1;
+        for byte in at..at + end {
+            // The last key of a branch is a lower bound: a little shorter it bounds as well, and no harm is done.
+            if is_branch && (end - 12..end - 8).contains(&(byte - at)) {
+                continue;
+            }
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[byte] ^= 1 << bit;
+                let report = check(&bytes);
+                // A branch's pointer to a page that another branch also names is found there.
+                assert!(!report.sound(), "byte {} of page {page}, bit {bit}", byte - at);
+                assert!(
+                    report.findings.iter().any(|finding| finding.page.is_some()),
+                    "{page} {byte} {:?}",
+                    report.findings
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_anywhere_changes_the_report_or_was_padding() {
+    let mut db = Db {
+        records: history(60, 20, 9),
+        per_leaf: 7,
+        per_branch: 3,
+        page_size: 1024,
+        ..Db::default()
+    };
+    // Whether an empty bucket has a name that etcd knows is not for the check to say.
+    db.buckets.retain(|name, _| *name == "meta");
+    let bytes = db.build();
+    let before = check(&bytes);
+    let mut unnoticed = 0;
+    for byte in (0..bytes.len()).step_by(3) {
+        let mut bytes = bytes.clone();
+        bytes[byte] ^= 0x20;
+        if check(&bytes) == before {
+            unnoticed += 1;
+            assert_eq!(bytes[byte], 0x20, "byte {} of page {}", byte % 1024, byte / 1024);
+        }
+    }
+    assert!(unnoticed > 0);
+}
+
+#[test]
+fn notes_past_the_budget_go_to_the_spill_or_the_check_says_so() {
+    let bytes = Db {
+        records: history(60_000, 30_000, 20),
+        per_leaf: 40,
+        per_branch: 100,
+        ..Db::default()
+    }
+    .build();
+    let roomy = sound(&bytes);
+    let error = check_file(bytes.as_slice(), NoSpill, 10_000).unwrap_err().to_string();
+    assert!(
+        error.contains("budget of 10000 bytes") && error.contains("give one"),
+        "{error}"
+    );
+    for budget in [0, 10_000, 300_000] {
+        let spill = FileSpill::new(tempfile::tempfile().unwrap());
+        assert_eq!(check_file(bytes.as_slice(), spill, budget).unwrap(), roomy);
+    }
+}
+
+#[test]
+fn what_is_no_database_is_refused() {
+    for bytes in [vec![], vec![0; 31], vec![1; 512], vec![0; 200_000], b"hello".to_vec()] {
+        assert!(
+            check_file(bytes.as_slice(), NoSpill, BUDGET)
+                .unwrap_err()
+                .to_string()
+                .contains("no etcd database")
+        );
+    }
+}
+
+#[test]
+fn the_second_meta_page_stands_in_for_the_first() {
+    for page_size in [512, 4096, 65536] {
+        let mut bytes = Db {
+            records: history(70, 50, 9),
+            page_size,
+            ..Db::default()
+        }
+        .build();
+        bytes[20] ^= 1;
+        let report = check(&bytes);
+        assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+        assert_eq!((report.findings[0].page, report.records), (Some(0), 70));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_chunking_gives_the_same_report(cuts in proptest::collection::vec(1usize..9000, 1..40), page_size in prop::sample::select(vec![512usize, 4096, 65536])) {
+        let bytes = Db { records: history(300, 50, 700), page_size, per_leaf: 9, ..Db::default() }.build();
+        let mut stream = StreamCheck::new(NoSpill, BUDGET);
+        let mut rest = bytes.as_slice();
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (now, later) = rest.split_at((*cut).min(rest.len()));
+            stream.feed(now).unwrap();
+            rest = later;
+        }
+        prop_assert_eq!(stream.finish().unwrap(), check(&bytes));
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..20_000)) {
+        let _ = check_file(bytes.as_slice(), NoSpill, BUDGET);
+    }
+
+    #[test]
+    fn garbage_behind_valid_metas_never_panics(
+        pages in proptest::collection::vec((0u16..20, 0u16..70, 0u32..5, proptest::collection::vec(any::<u8>(), 0..500)), 1..12),
+        root in 0u64..16,
+        high_water in 0u64..20,
+    ) {
+        let mut bytes = builder::meta(0, 512, root, root + 1, high_water, 3);
+        bytes.extend(builder::meta(1, 512, root, u64::MAX, high_water, 2));
+        for (id, (flags, count, overflow, body)) in (2u64..).zip(pages) {
+            let mut page = header(id, flags, usize::from(count), overflow as usize);
+            page.extend(body);
+            page.resize(512, 0);
+            bytes.extend(page);
+        }
+        let _ = check_file(bytes.as_slice(), NoSpill, BUDGET);
+    }
+
+    #[test]
+    fn damage_in_many_places_never_panics(flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60)) {
+        let mut bytes = Db { records: history(120, 20, 9), per_leaf: 7, per_branch: 3, page_size: 512, freelist: true, ..Db::default() }.build();
+        for (at, value) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let _ = check_file(bytes.as_slice(), NoSpill, BUDGET);
+    }
+}

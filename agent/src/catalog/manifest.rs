@@ -1,0 +1,207 @@
+//! The signed JSON objects: what a backup is, what a proof found, what is to be deleted. Fields: `agent/docs/objects.md`.
+
+use crate::digest::Digest;
+use chrono::{DateTime, Utc};
+use lifeboat_policy::id::BackupId;
+use lifeboat_policy::proof::{Level, Outcome};
+use serde::{Deserialize, Serialize};
+
+/// Binds a signed object to its place: verified before anything else in it is believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// `lifeboat/manifest/v1` and its like.
+    pub kind: String,
+    pub cluster: String,
+    /// The object's own name below the store's prefix.
+    pub path: String,
+    /// SHA-256 of the signer's public key line.
+    pub signer: Digest,
+}
+
+/// What can be signed: each kind has one name and one role that may sign it.
+pub trait Signed: Serialize + for<'de> Deserialize<'de> {
+    const KIND: &'static str;
+    const ROLE: crate::config::Role;
+    fn binding(&self) -> &Binding;
+    fn id(&self) -> &BackupId;
+}
+
+/// The commit point of a backup: it exists when this object exists, and not before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    #[serde(flatten)]
+    pub binding: Binding,
+    pub id: BackupId,
+    /// The id of the first backup of this history; a restored or re-created cluster begins a new one.
+    pub lineage: BackupId,
+    /// The scheduled time this backup serves; absent for one that a person asked for.
+    pub slot: Option<DateTime<Utc>>,
+    /// Time between slots, so that a restore can say that newer backups may be missing.
+    pub slot_seconds: Option<u64>,
+    /// When the stream was opened: the state is of this moment.
+    pub captured_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+    pub etcd: EtcdFacts,
+    pub db: DbFacts,
+    pub equality: Equality,
+    /// The database and its 32-byte trailer.
+    pub plaintext: Blob,
+    pub sealed: Blob,
+    pub sums: Blob,
+    /// SHA-256 of each recipient: which keys open this.
+    pub recipients: Vec<Digest>,
+    pub agent_version: String,
+    /// Every trusted head that the writer saw.
+    pub parents: Vec<Parent>,
+}
+
+/// Whom the snapshot was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdFacts {
+    /// Hex, as etcdctl prints it.
+    pub cluster_id: String,
+    pub member_id: String,
+    pub member_name: String,
+    /// Of the server binary.
+    pub version: String,
+    pub raft_term: u64,
+    pub members: Vec<MemberFacts>,
+}
+
+/// A member as the snapshot itself records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberFacts {
+    pub id: String,
+    pub name: String,
+    pub peer_urls: Vec<String>,
+    pub is_learner: bool,
+}
+
+/// What the captured bytes say, read while they passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbFacts {
+    pub revision: i64,
+    /// -1 where etcd never compacted.
+    pub compact_revision: i64,
+    pub scheduled_compact_revision: i64,
+    pub records: u64,
+    /// Keys alive at `revision`.
+    pub keys: u64,
+    pub tombstones: u64,
+    pub bytes: u64,
+    pub free_bytes: u64,
+    pub page_bytes: u32,
+    pub storage_version: Option<String>,
+    pub cluster_version: Option<String>,
+    pub hash_kv: Option<Hash>,
+}
+
+/// etcd's HashKV and the two revisions that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hash {
+    pub hash: u32,
+    pub revision: i64,
+    pub compact_revision: i64,
+}
+
+/// Whether the live members agreed with the captured bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Equality {
+    Equal,
+    Differs { found: String },
+    NotCompared { because: String },
+}
+
+impl Equality {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Equality::Equal => "equal",
+            Equality::Differs { .. } => "differs",
+            Equality::NotCompared { .. } => "not_compared",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    pub bytes: u64,
+    pub sha256: Digest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub id: BackupId,
+    pub manifest_sha256: Digest,
+}
+
+impl Signed for Manifest {
+    const KIND: &'static str = "lifeboat/manifest/v1";
+    const ROLE: crate::config::Role = crate::config::Role::Backup;
+    fn binding(&self) -> &Binding {
+        &self.binding
+    }
+    fn id(&self) -> &BackupId {
+        &self.id
+    }
+}
+
+/// What one proof found, for good or ill.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    #[serde(flatten)]
+    pub binding: Binding,
+    pub id: BackupId,
+    /// The manifest that was proven, to the bit.
+    pub manifest_sha256: Digest,
+    pub at: DateTime<Utc>,
+    /// The deepest level that was asked for and, when passed, reached.
+    pub level: Level,
+    pub outcome: Outcome,
+    pub steps: Vec<Step>,
+    pub took_seconds: f64,
+    pub agent_version: String,
+    /// The etcd that was booted, where one was.
+    pub etcd_version: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub name: String,
+    pub took_seconds: f64,
+    pub found: String,
+}
+
+impl Signed for Verdict {
+    const KIND: &'static str = "lifeboat/verdict/v1";
+    const ROLE: crate::config::Role = crate::config::Role::Prove;
+    fn binding(&self) -> &Binding {
+        &self.binding
+    }
+    fn id(&self) -> &BackupId {
+        &self.id
+    }
+}
+
+/// A planned deletion: it stays when the backup is gone, and says why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tombstone {
+    #[serde(flatten)]
+    pub binding: Binding,
+    pub id: BackupId,
+    pub manifest_sha256: Digest,
+    pub at: DateTime<Utc>,
+    pub reason: String,
+    pub agent_version: String,
+}
+
+impl Signed for Tombstone {
+    const KIND: &'static str = "lifeboat/tombstone/v1";
+    const ROLE: crate::config::Role = crate::config::Role::Prune;
+    fn binding(&self) -> &Binding {
+        &self.binding
+    }
+    fn id(&self) -> &BackupId {
+        &self.id
+    }
+}

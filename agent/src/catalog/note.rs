@@ -1,0 +1,91 @@
+//! Writing and reading signed objects: signature first, then the object; verify first, then believe.
+
+use super::manifest::{Binding, Signed};
+use crate::config::Role;
+use crate::digest::Digest;
+use crate::error::{Error, Reason, Result};
+use crate::keys::{Distrust, Signer, Trust};
+use crate::store::{Layout, ObjectKey, Store};
+use bytes::Bytes;
+
+/// The largest signed JSON that is read.
+pub const JSON_CAP: u64 = 1 << 20;
+/// The largest signature that is read.
+pub const SIGNATURE_CAP: u64 = 4 << 10;
+
+/// What an object of kind `S` at `key` must say of itself.
+pub fn binding<S: Signed>(layout: &Layout, key: &ObjectKey, signer: &Signer) -> Binding {
+    Binding {
+        kind: S::KIND.to_owned(),
+        cluster: layout.cluster().to_string(),
+        path: key.to_string(),
+        signer: signer.public().fingerprint(),
+    }
+}
+
+/// An object and its signature, ready to be stored.
+pub struct Prepared {
+    pub key: ObjectKey,
+    pub json: Bytes,
+    pub signature: Bytes,
+    pub sha256: Digest,
+}
+
+pub fn prepare<S: Signed>(object: &S, key: &ObjectKey, signer: &Signer) -> Result<Prepared> {
+    assert_eq!(object.binding().path, key.as_str(), "a signed object names its own place");
+    let mut json = serde_json::to_vec_pretty(object)
+        .map_err(|source| Error::new(Reason::Internal, format!("cannot write {key} as JSON")).because(source))?;
+    json.push(b'\n');
+    let signature = signer.sign(&json, key.as_str())?;
+    let sha256 = Digest::of(&json);
+    Ok(Prepared { key: key.clone(), json: json.into(), signature: signature.into(), sha256 })
+}
+
+impl Prepared {
+    /// The object appears only after its signature, so a listed one can always be checked.
+    pub async fn store(self, store: &Store) -> Result<Digest> {
+        store.create(&self.key.signature(), self.signature).await?;
+        store.create(&self.key, self.json).await?;
+        Ok(self.sha256)
+    }
+}
+
+/// Believes bytes only when a trusted key of the kind's own role signed them, for this cluster and this very place.
+pub fn open<S: Signed>(
+    trust: &Trust,
+    layout: &Layout,
+    key: &ObjectKey,
+    json: &[u8],
+    signature: Option<&[u8]>,
+) -> Result<(S, Digest), Distrust> {
+    let signer = match trust.is_by_consent() {
+        true => None,
+        false => Some(signer(trust, S::ROLE, json, signature)?),
+    };
+    let object: S = serde_json::from_slice(json).map_err(|error| Distrust::Unreadable(error.to_string()))?;
+    let binding = object.binding();
+    let wrong = [
+        ("kind", binding.kind.as_str(), S::KIND),
+        ("cluster", binding.cluster.as_str(), layout.cluster().as_str()),
+        ("path", binding.path.as_str(), key.as_str()),
+    ];
+    for (what, found, wanted) in wrong {
+        if found != wanted {
+            return Err(Distrust::Unbound(format!("its {what} is {found:?}, not {wanted:?}")));
+        }
+    }
+    if signer.is_some_and(|signer| binding.signer != signer) {
+        return Err(Distrust::Unbound("it names another signer than the key that signed it".to_owned()));
+    }
+    if !key.as_str().contains(object.id().as_str()) {
+        return Err(Distrust::Unbound(format!("it speaks of backup {}", object.id())));
+    }
+    Ok((object, Digest::of(json)))
+}
+
+/// The key that signed these bytes, if it is a trusted one of that role.
+fn signer(trust: &Trust, role: Role, json: &[u8], signature: Option<&[u8]>) -> Result<Digest, Distrust> {
+    let signature = signature.ok_or(Distrust::NoSignature)?;
+    let signature = std::str::from_utf8(signature).map_err(|_| Distrust::BadSignature)?;
+    trust.verify(role, json, signature)
+}

@@ -1,0 +1,204 @@
+//! Publishing: read back what was uploaded, then sign, look once more, and write the manifest last.
+
+use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Hash, Manifest, MemberFacts, Parent};
+use super::{Catalog, Trusted, note};
+use crate::capture::{CaptureReceipt, Member};
+use crate::digest::Digest;
+use crate::error::{Error, Reason, Result};
+use crate::keys::Signer;
+use crate::seal::{CHUNK_BYTES, SealReceipt};
+use crate::store::{Layout, Store};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::StreamExt as _;
+use lifeboat_policy::id::BackupId;
+
+/// What is known of a backup apart from its bytes.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub id: BackupId,
+    pub slot: Option<DateTime<Utc>>,
+    pub slot_seconds: Option<u64>,
+    pub captured_at: DateTime<Utc>,
+    pub member: Member,
+}
+
+/// Both receipts: a manifest cannot be made without them.
+pub struct Captured {
+    pub capture: CaptureReceipt,
+    pub seal: SealReceipt,
+}
+
+/// A backup that now exists.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub entry: Trusted,
+    /// Set where this backup begins a new history, with the reason.
+    pub new_lineage: Option<String>,
+}
+
+/// Makes an uploaded blob a backup. `before` is the catalog as the writer saw it when it began.
+pub async fn publish(
+    store: &Store,
+    layout: &Layout,
+    signer: &Signer,
+    draft: Draft,
+    captured: Captured,
+    before: &Catalog,
+    finished_at: DateTime<Utc>,
+) -> Result<Published> {
+    let id = draft.id.clone();
+    let sums_key = layout.sums(&id);
+    let sums = Bytes::from(captured.seal.sums.to_text());
+    store.create(&sums_key, sums.clone()).await?;
+    read_back(store, layout, &id, &captured.seal, &sums).await?;
+    let (lineage, new_lineage) = lineage(&draft, captured.capture.report.revision, before);
+    let key = layout.manifest(&id);
+    let binding = note::binding::<Manifest>(layout, &key, signer);
+    let manifest = manifest(binding, draft, captured, &sums, lineage, before, finished_at);
+    let prepared = note::prepare(&manifest, &key, signer)?;
+    store.create(&prepared.key.signature(), prepared.signature.clone()).await?;
+    // Looked at once more: a sweeper that took the blob for an orphan must not leave a manifest without data.
+    let blob = layout.blob(&id);
+    if store.head(&blob).await?.is_none_or(|found| found.bytes != manifest.sealed.bytes) {
+        return Err(Error::new(Reason::ObjectMissing, format!("{blob} vanished before its manifest was written"))
+            .on("publish", &blob)
+            .hint("something else deletes in this prefix; the backup was not published and will be made anew"));
+    }
+    store.create(&prepared.key, prepared.json.clone()).await?;
+    let entry = Trusted {
+        manifest,
+        manifest_sha256: prepared.sha256,
+        present: true,
+        verdicts: Vec::new(),
+        tombstones: Vec::new(),
+    };
+    Ok(Published { entry, new_lineage })
+}
+
+/// What the store gives back must be what was sealed: size, every chunk, the whole.
+async fn read_back(store: &Store, layout: &Layout, id: &BackupId, seal: &SealReceipt, sums: &Bytes) -> Result<()> {
+    let key = layout.blob(id);
+    let differs = |what: &str| {
+        Error::new(Reason::Damaged, format!("{what} came back from the store different from what was sent"))
+            .on("read back", what)
+            .hint("the store or the path to it damages data; nothing was published")
+    };
+    let found = store.head(&key).await?.map(|found| found.bytes);
+    if found != Some(seal.bytes) {
+        return Err(differs(key.as_str()));
+    }
+    let chunks = store.read_chunks(&key, seal.bytes, CHUNK_BYTES as u64).enumerate();
+    // Each chunk is summed on its own thread: two cores read back twice as fast as one.
+    let mut checked = std::pin::pin!(
+        chunks
+            .map(|(index, chunk)| {
+                let sums = seal.sums.clone();
+                async move {
+                    let chunk = chunk?;
+                    let same = tokio::task::spawn_blocking(move || sums.matches(index, &chunk)).await;
+                    same.map_err(|stopped| Error::new(Reason::Internal, "a read-back stopped").because(stopped))
+                }
+            })
+            .buffered(2)
+    );
+    while let Some(same) = checked.next().await {
+        if !same? {
+            return Err(differs(key.as_str()));
+        }
+    }
+    let key = layout.sums(id);
+    if store.read(&key, sums.len() as u64 + 1).await? != *sums {
+        return Err(differs(key.as_str()));
+    }
+    Ok(())
+}
+
+/// The history this backup belongs to, and the reason if it begins one.
+fn lineage(draft: &Draft, revision: i64, before: &Catalog) -> (BackupId, Option<String>) {
+    let Some(newest) = before.newest() else { return (draft.id.clone(), None) };
+    let known = &newest.manifest;
+    let cluster_id = format!("{:x}", draft.member.cluster_id);
+    if known.etcd.cluster_id != cluster_id {
+        let why = format!("etcd's cluster id changed from {} to {cluster_id}", known.etcd.cluster_id);
+        return (draft.id.clone(), Some(why));
+    }
+    if revision < known.db.revision && draft.member.raft_term < known.etcd.raft_term {
+        let why = format!("etcd's revision fell from {} to {revision} and its raft term too", known.db.revision);
+        return (draft.id.clone(), Some(why));
+    }
+    (known.lineage.clone(), None)
+}
+
+fn manifest(
+    binding: Binding,
+    draft: Draft,
+    captured: Captured,
+    sums: &Bytes,
+    lineage: BackupId,
+    before: &Catalog,
+    finished_at: DateTime<Utc>,
+) -> Manifest {
+    let Captured { capture, seal } = captured;
+    Manifest {
+        binding,
+        id: draft.id,
+        lineage,
+        slot: draft.slot,
+        slot_seconds: draft.slot_seconds,
+        captured_at: draft.captured_at,
+        finished_at,
+        etcd: etcd_facts(&draft.member, &capture),
+        db: db_facts(&capture),
+        equality: Equality::NotCompared { because: "this version does not ask the live members".to_owned() },
+        plaintext: Blob { bytes: capture.stream_bytes, sha256: capture.stream_sha256 },
+        sealed: Blob { bytes: seal.bytes, sha256: seal.sha256 },
+        sums: Blob { bytes: sums.len() as u64, sha256: Digest::of(sums) },
+        recipients: seal.recipients,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        parents: before
+            .heads()
+            .into_iter()
+            .map(|head| Parent { id: head.id().clone(), manifest_sha256: head.manifest_sha256 })
+            .collect(),
+    }
+}
+
+fn etcd_facts(member: &Member, capture: &CaptureReceipt) -> EtcdFacts {
+    let facts = |member: &etcdfile::Member| MemberFacts {
+        id: format!("{:x}", member.id),
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        is_learner: member.is_learner,
+    };
+    EtcdFacts {
+        cluster_id: format!("{:x}", member.cluster_id),
+        member_id: format!("{:x}", member.member_id),
+        member_name: member.name.clone(),
+        version: member.version.clone(),
+        raft_term: member.raft_term,
+        members: capture.report.members.iter().map(facts).collect(),
+    }
+}
+
+fn db_facts(capture: &CaptureReceipt) -> DbFacts {
+    let report = &capture.report;
+    DbFacts {
+        revision: report.revision,
+        compact_revision: report.compact_revision,
+        scheduled_compact_revision: report.scheduled_compact_revision,
+        records: report.records,
+        keys: report.keys,
+        tombstones: report.tombstones,
+        bytes: report.db_bytes,
+        free_bytes: report.free_bytes,
+        page_bytes: report.page_bytes,
+        storage_version: report.storage_version.clone(),
+        cluster_version: report.cluster_version.clone(),
+        hash_kv: report.hash_kv.as_ref().map(|hash| Hash {
+            hash: hash.hash,
+            revision: hash.revision,
+            compact_revision: hash.compact_revision,
+        }),
+    }
+}

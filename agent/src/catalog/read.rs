@@ -1,0 +1,218 @@
+//! Reading the catalog: one listing, then every signed object in it, verified. The list alone says what exists.
+
+use super::manifest::{Manifest, Signed, Tombstone, Verdict};
+use super::{Catalog, Stray, Trusted, Untrusted, note};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::keys::{Distrust, Trust};
+use crate::store::{Found, Kind, Layout, ObjectKey, Store};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, TryStreamExt as _};
+use lifeboat_policy::id::BackupId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Mutex;
+
+/// Small objects read at a time.
+const READS_AT_A_TIME: usize = 8;
+
+/// Reads one cluster's catalog, again and again: objects are immutable, so what was read once is not fetched twice.
+pub struct Reader {
+    store: Store,
+    layout: Layout,
+    trust: Trust,
+    /// By name; valid while size, time and version mark in the listing are the same.
+    cache: Mutex<HashMap<String, (Found, Bytes)>>,
+}
+
+/// One listing, sorted by what the names are.
+#[derive(Default)]
+struct Listing {
+    blobs: BTreeMap<BackupId, Found>,
+    orphans: BTreeSet<BackupId>,
+    manifests: BTreeMap<BackupId, (ObjectKey, Found)>,
+    verdicts: Vec<(ObjectKey, Found)>,
+    tombstones: Vec<(ObjectKey, Found)>,
+    signatures: BTreeMap<String, Found>,
+    foreign: usize,
+}
+
+impl Listing {
+    fn sort(layout: &Layout, found: Vec<Found>) -> Self {
+        let mut listing = Listing::default();
+        for found in found {
+            let Some((id, kind, key)) = layout.parse(&found.name) else {
+                listing.foreign += 1;
+                continue;
+            };
+            match kind {
+                Kind::Blob => {
+                    listing.blobs.insert(id, found);
+                }
+                Kind::Sums => {
+                    listing.orphans.insert(id);
+                }
+                Kind::Manifest => {
+                    listing.manifests.insert(id, (key, found));
+                }
+                Kind::Verdict => listing.verdicts.push((key, found)),
+                Kind::Tombstone => listing.tombstones.push((key, found)),
+                Kind::ManifestSignature | Kind::VerdictSignature | Kind::TombstoneSignature => {
+                    listing.signatures.insert(found.name.clone(), found);
+                }
+            }
+        }
+        listing.orphans.extend(listing.blobs.keys().cloned());
+        listing.orphans.retain(|id| !listing.manifests.contains_key(id));
+        listing
+    }
+}
+
+/// A note that was read, and the store's time of it.
+type Noted<S> = (Result<(S, Digest), Distrust>, ObjectKey, DateTime<Utc>);
+
+impl Reader {
+    pub fn new(store: Store, layout: Layout, trust: Trust) -> Self {
+        Reader { store, layout, trust, cache: Mutex::default() }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub async fn read(&self, now: DateTime<Utc>) -> Result<Catalog> {
+        let listed = self.store.list(self.layout.cluster().as_str()).await?;
+        self.forget_all_but(&listed);
+        let listing = Listing::sort(&self.layout, listed);
+        let manifests = listing.manifests.values().cloned().collect();
+        let manifests = self.open_all::<Manifest>(manifests, &listing.signatures).await?;
+        let verdicts = self.open_all::<Verdict>(listing.verdicts.clone(), &listing.signatures).await?;
+        let tombstones = self.open_all::<Tombstone>(listing.tombstones.clone(), &listing.signatures).await?;
+        Ok(assemble(&self.layout, now, listing, manifests, verdicts, tombstones))
+    }
+
+    async fn open_all<S: Signed>(
+        &self,
+        objects: Vec<(ObjectKey, Found)>,
+        signatures: &BTreeMap<String, Found>,
+    ) -> Result<Vec<Noted<S>>> {
+        let read = futures::stream::iter(objects)
+            .map(|(key, found)| async move {
+                let signature = match signatures.get(key.signature().as_str()) {
+                    Some(found) => self.cached(&key.signature(), found, note::SIGNATURE_CAP).await?,
+                    None => None,
+                };
+                // Gone between the listing and now: somebody pruned it, and the next reading will not show it.
+                let Some(json) = self.cached(&key, &found, note::JSON_CAP).await? else { return Ok(None) };
+                let opened = note::open::<S>(&self.trust, &self.layout, &key, &json, signature.as_deref());
+                Ok::<_, crate::error::Error>(Some((opened, key, found.modified)))
+            })
+            .buffered(READS_AT_A_TIME)
+            .try_collect::<Vec<_>>()
+            .await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn cached(&self, key: &ObjectKey, found: &Found, cap: u64) -> Result<Option<Bytes>> {
+        if found.bytes > cap {
+            // Too large to be ours: an empty body fails verification, which is what it deserves.
+            return Ok(Some(Bytes::new()));
+        }
+        let hit = self.lock().get(key.as_str()).filter(|(known, _)| known == found).map(|(_, bytes)| bytes.clone());
+        if hit.is_some() {
+            return Ok(hit);
+        }
+        let bytes = self.store.read_if_there(key, cap).await?;
+        if let Some(bytes) = &bytes {
+            self.lock().insert(key.as_str().to_owned(), (found.clone(), bytes.clone()));
+        }
+        Ok(bytes)
+    }
+
+    fn forget_all_but(&self, listed: &[Found]) {
+        let names: BTreeSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
+        self.lock().retain(|name, _| names.contains(name.as_str()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Found, Bytes)>> {
+        // A panic elsewhere leaves whole entries only: each is inserted in one step.
+        self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn assemble(
+    layout: &Layout,
+    now: DateTime<Utc>,
+    listing: Listing,
+    manifests: Vec<Noted<Manifest>>,
+    verdicts: Vec<Noted<Verdict>>,
+    tombstones: Vec<Noted<Tombstone>>,
+) -> Catalog {
+    let mut strays = Vec::new();
+    let verdicts = by_manifest(verdicts, &mut strays, |verdict: &Verdict| verdict.manifest_sha256);
+    let tombstones = by_manifest(tombstones, &mut strays, |tombstone: &Tombstone| tombstone.manifest_sha256);
+    let (mut trusted, mut untrusted) = (Vec::new(), Vec::new());
+    for (opened, key, _) in manifests {
+        match opened {
+            Ok((manifest, sha256)) => trusted.push(Trusted {
+                present: listing.blobs.get(&manifest.id).is_some_and(|blob| blob.bytes == manifest.sealed.bytes),
+                verdicts: verdicts.get(&sha256).into_iter().flatten().map(|(verdict, _)| verdict.clone()).collect(),
+                tombstones: tombstones.get(&sha256).cloned().unwrap_or_default(),
+                manifest_sha256: sha256,
+                manifest,
+            }),
+            Err(why) => untrusted.extend(layout.parse(key.as_str()).map(|(id, ..)| Untrusted { id, why })),
+        }
+    }
+    trusted.sort_by(|a, b| order(b).cmp(&order(a)));
+    untrusted.sort_by(|a, b| b.id.cmp(&a.id));
+    let missing_parents = missing_parents(&trusted, &tombstones);
+    Catalog {
+        cluster: layout.cluster().clone(),
+        read_at: now,
+        trusted,
+        untrusted,
+        strays,
+        orphans: listing.orphans.into_iter().collect(),
+        foreign: listing.foreign,
+        missing_parents,
+    }
+}
+
+/// Lineage, then revision from the bytes, then capture time: never the clock alone.
+fn order(entry: &Trusted) -> (&BackupId, i64, DateTime<Utc>, &BackupId) {
+    (&entry.manifest.lineage, entry.manifest.db.revision, entry.manifest.captured_at, entry.id())
+}
+
+fn by_manifest<S>(
+    notes: Vec<Noted<S>>,
+    strays: &mut Vec<Stray>,
+    of: impl Fn(&S) -> Digest,
+) -> BTreeMap<Digest, Vec<(S, DateTime<Utc>)>> {
+    let mut sorted: BTreeMap<Digest, Vec<(S, DateTime<Utc>)>> = BTreeMap::new();
+    for (opened, key, modified) in notes {
+        match opened {
+            Ok((note, _)) => sorted.entry(of(&note)).or_default().push((note, modified)),
+            Err(why) => strays.push(Stray { path: key.to_string(), why }),
+        }
+    }
+    sorted
+}
+
+fn missing_parents(
+    trusted: &[Trusted],
+    tombstones: &BTreeMap<Digest, Vec<(Tombstone, DateTime<Utc>)>>,
+) -> Vec<BackupId> {
+    let there: BTreeSet<Digest> = trusted.iter().map(|entry| entry.manifest_sha256).collect();
+    let missing: BTreeSet<BackupId> = trusted
+        .iter()
+        .flat_map(|entry| &entry.manifest.parents)
+        .filter(|parent| !there.contains(&parent.manifest_sha256) && !tombstones.contains_key(&parent.manifest_sha256))
+        .map(|parent| parent.id.clone())
+        .collect();
+    missing.into_iter().collect()
+}

@@ -1,0 +1,67 @@
+//! The command line: what a person may ask, and how the answer leaves.
+
+mod args;
+mod backup;
+mod check_config;
+mod entry;
+mod exit_codes;
+mod keygen;
+mod list;
+mod log;
+mod open;
+mod output;
+mod prove;
+mod prune;
+mod restore;
+mod run;
+mod show;
+mod status;
+
+use crate::error::{Error, Reason, Result};
+use args::{Cli, Command};
+use clap::Parser as _;
+use output::Output;
+use std::process::ExitCode;
+
+/// Parses the command line and carries it out. The exit code is decided here and nowhere else.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json(), cli.quiet);
+    match act(&cli, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.failure(&error);
+            ExitCode::from(error.reason.exit_code())
+        }
+    }
+}
+
+fn act(cli: &Cli, output: &Output) -> Result<()> {
+    match &cli.command {
+        Command::Keygen(args) => return keygen::keygen(args, output),
+        Command::CheckConfig(args) => return check_config::check_config(cli, args, output),
+        Command::ExitCodes => return exit_codes::exit_codes(output),
+        _ => {}
+    }
+    // object_store and etcd-client speak TLS through whichever provider the process installed: ring, once, here.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Err(Error::new(Reason::Internal, "a second TLS provider was installed"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::io("start", "the runtime", source))?;
+    runtime.block_on(async {
+        match &cli.command {
+            Command::Run => run::run(cli).await,
+            Command::Status(args) => status::status(cli, args, output).await,
+            Command::List(args) => list::list(cli, args, output).await,
+            Command::Show(args) => show::show(cli, args, output).await,
+            Command::Backup(args) => backup::backup(cli, args, output).await,
+            Command::Prove(args) => prove::prove(cli, args, output).await,
+            Command::Restore(args) => restore::restore(cli, args, output).await,
+            Command::Prune(args) => prune::prune(cli, args, output).await,
+            Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes => Ok(()), // carried out above
+        }
+    })
+}

@@ -1,0 +1,310 @@
+//! What can be typed. Nothing here does more than describe.
+
+use crate::keys::generate::KeyRole;
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lifeboat_policy::proof::Level;
+use std::path::PathBuf;
+
+const GROUPS: &str = "\
+Everyday
+  status        The one sentence: restorable to when, how proven, how long a restore takes
+  list          Backups, newest first
+  show          The story of one backup
+  backup        One backup now, in the foreground
+  prove         Test-restore from the store and record the verdict
+Outage
+  restore       Build a data dir that etcd starts from
+Upkeep
+  prune         The retention plan with reasons; acts only with --apply
+Setup
+  check-config  Every finding at once, the effective config, the next runs
+  keygen        Make the keys of a role
+  run           The agent: every role in the config, until SIGTERM
+  exit-codes    What each exit code means (also: lifeboat help exit-codes)";
+
+const AFTER: &str = "\
+In an outage, with nothing but this binary, the store and a key:
+  lifeboat restore --store s3://backups/etcd --identity recovery.key \\
+    --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd
+
+Environment: LIFEBOAT_CONFIG names the config; other variables override one field each: lifeboat run --help";
+
+/// Keeps etcd restorable and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = false)]
+#[command(help_template = "{about}\n\n{usage-heading} {usage}\n\n{before-help}\n\nOptions:\n{options}\n\n{after-help}")]
+#[command(before_help = GROUPS, after_help = AFTER)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// The config file [default: $LIFEBOAT_CONFIG, /etc/lifeboat/config.yaml, /etc/lifeboat/rescue.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How answers are written
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// The same as --output json
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How logs are written [default: as log.format in the config]
+    #[arg(long, global = true, value_enum)]
+    pub log: Option<Format>,
+    /// Say nothing but the answer
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Cli {
+    pub fn json(&self) -> bool {
+        self.json || self.output == Format::Json
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The one sentence: restorable to when, how proven, how long a restore takes
+    #[command(after_help = "Example: lifeboat status --max-age 1h   (exit code 11 if the newest proven backup is older)")]
+    Status(StatusArgs),
+    /// Backups, newest first
+    #[command(alias = "ls", after_help = "Example: lifeboat list -n 10 --state proven")]
+    List(ListArgs),
+    /// The story of one backup: manifest, verdicts, retention reasons, where it is stored
+    #[command(after_help = "Example: lifeboat show 7f3a9c")]
+    Show(ShowArgs),
+    /// One backup now, in the foreground: the command before an upgrade
+    #[command(after_help = "Example: lifeboat backup --wait-proven 15m")]
+    Backup(BackupArgs),
+    /// Test-restore a backup from the store and record the verdict
+    #[command(after_help = "Example: lifeboat prove latest --level booted")]
+    Prove(ProveArgs),
+    /// Build a data dir that etcd starts from
+    #[command(after_help = "Example: lifeboat restore --store s3://backups/etcd --identity recovery.key \
+        --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd")]
+    Restore(RestoreArgs),
+    /// The retention plan with reasons; acts only with --apply
+    #[command(after_help = "Example: lifeboat prune          prints the plan\n         lifeboat prune --apply  carries it out")]
+    Prune(PruneArgs),
+    /// Every finding at once, the effective config without secrets, the next runs
+    #[command(after_help = "Example: lifeboat check-config --next 10")]
+    CheckConfig(CheckConfigArgs),
+    /// Make the keys of a role; says where each goes and who must never hold it
+    #[command(after_help = "Example: lifeboat keygen --role all --out /etc/lifeboat/keys")]
+    Keygen(KeygenArgs),
+    /// The agent: every role in the config, until SIGTERM
+    #[command(after_help = run_help())]
+    Run,
+    /// What each exit code means
+    #[command(after_help = super::exit_codes::table())]
+    ExitCodes,
+}
+
+/// The variables that override a field, listed from the table that the config reads.
+fn run_help() -> String {
+    let mut help = String::from("Example: lifeboat run --config /etc/lifeboat/config.yaml\n\nVariables that override one field each:\n");
+    for entry in crate::config::OVERRIDES {
+        help.push_str(&format!("  {:32} {}\n", entry.var, entry.help));
+    }
+    help
+}
+
+/// Which store, for every command that reads one; without any of these the config says.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StoreArgs {
+    /// The store, where no config names one: s3://bucket/prefix or file:///path
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// An option of the store, as object_store names it; credentials come from the environment
+    #[arg(long = "store-option", value_name = "K=V", requires = "store")]
+    pub store_options: Vec<String>,
+    /// The cluster in the store [default: the only one there]
+    #[arg(long, value_name = "NAME", requires = "store")]
+    pub cluster: Option<String>,
+    /// A public key to believe, or its file: backup=KEY, prove=KEY, prune=KEY; bare: the operator's
+    #[arg(long, value_name = "[ROLE=]KEY", requires = "store")]
+    pub trust: Vec<String>,
+    /// The age identity that opens backups; `-` reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// End with code 11 if the newest proven backup is older than this
+    #[arg(long, value_name = "SPAN", value_parser = lifeboat_policy::span::parse)]
+    pub max_age: Option<std::time::Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// At most so many
+    #[arg(short, value_name = "N")]
+    pub number: Option<usize>,
+    /// Only those captured since
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub since: Option<DateTime<Utc>>,
+    /// Only those in this state
+    #[arg(long, value_enum)]
+    pub state: Option<StateFilter>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StateFilter {
+    Proven,
+    Unproven,
+    Failed,
+    Untrusted,
+}
+
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// A full id, a unique start of it or of its random part, `latest` or `latest-proven`
+    pub backup: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct BackupArgs {
+    /// Also prove it here, and give up after this long
+    #[arg(long, value_name = "SPAN", value_parser = lifeboat_policy::span::parse)]
+    pub wait_proven: Option<std::time::Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct ProveArgs {
+    /// Which backup [default: the newest]
+    pub backup: Option<String>,
+    /// The newest backup without a conclusive verdict
+    #[arg(long, conflicts_with = "backup")]
+    pub due: bool,
+    /// Every backup, newest first
+    #[arg(long, conflicts_with_all = ["backup", "due"])]
+    pub all: bool,
+    /// How deep: stored, opened, sound, booted [default: proof.level]
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<Level>,
+}
+
+#[derive(Args, Debug)]
+pub struct RestoreArgs {
+    /// Which backup [default: the newest proven]
+    pub backup: Option<String>,
+    /// Where to build the data dir; absent or empty
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// This member's name [default: from the backup]
+    #[arg(long, requires = "initial_cluster")]
+    pub name: Option<String>,
+    /// The members, as etcdutl takes them: name=url,name=url
+    #[arg(long, value_name = "NAME=URL,...", requires = "name")]
+    pub initial_cluster: Option<String>,
+    /// The new cluster's token; the same on every member [default: a new one]
+    #[arg(long, value_name = "TOKEN")]
+    pub initial_cluster_token: Option<String>,
+    /// This member's peer URLs; must be those in --initial-cluster
+    #[arg(long, value_name = "URL,...", requires = "initial_cluster")]
+    pub initial_advertise_peer_urls: Option<String>,
+    /// Continue at the backup's revision plus N, the history before it compacted
+    #[arg(long, value_name = "N", default_value_t = crate::restore::DEFAULT_BUMP)]
+    pub bump: u64,
+    /// Continue at the backup's own revision; old watchers may believe a stale world
+    #[arg(long, conflicts_with = "bump")]
+    pub no_bump: bool,
+    /// Consent, by name
+    #[arg(long, value_enum)]
+    pub allow: Vec<AllowWord>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Print the plan and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AllowWord {
+    Unproven,
+    Older,
+    Unverified,
+}
+
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Carry the plan out
+    #[arg(long)]
+    pub apply: bool,
+    /// Only print the plan: the default
+    #[arg(long, conflicts_with = "apply")]
+    pub dry_run: bool,
+    /// Print every verdict
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct CheckConfigArgs {
+    /// Print the next N runs, in the config's zone and in UTC
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub next: usize,
+}
+
+#[derive(Args, Debug)]
+pub struct KeygenArgs {
+    /// Whose keys
+    #[arg(long, value_enum)]
+    pub role: KeyRole,
+    /// The folder for the files; nothing in it is overwritten
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Written into the recovery key's comments
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Written into the recovery key's comments
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+}
+
+/// RFC 3339, or a date, or how long ago.
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(at.to_utc());
+    }
+    if let Ok(date) = text.parse::<chrono::NaiveDate>() {
+        return Ok(date.and_time(chrono::NaiveTime::MIN).and_utc());
+    }
+    Err(format!("{text:?} is no time: give one like 2026-11-23T02:30:00Z or a date like 2026-11-23"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_stands_in_a_group_of_the_help_and_shows_an_example() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            let name = sub.get_name();
+            assert!(GROUPS.contains(&format!("\n  {name} ")), "{name} is in no group");
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example: lifeboat ") || name == "exit-codes", "{name} shows no example");
+        }
+    }
+}

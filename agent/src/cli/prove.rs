@@ -1,0 +1,117 @@
+//! `lifeboat prove`: a test restore, now.
+
+use super::args::{Cli, ProveArgs, StoreArgs};
+use super::open::{self, CLOCK, Opened};
+use super::output::{Output, time};
+use super::{entry, log};
+use crate::catalog::Trusted;
+use crate::catalog::manifest::Verdict;
+use crate::clock::Clock as _;
+use crate::config::{Config, ProcessEnv, Role};
+use crate::error::{Error, Reason, Result};
+use crate::proof::Proving;
+use crate::proof::binary;
+use crate::setup;
+use lifeboat_policy::proof::{Level, Outcome, Standing};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
+    log::begin(cli, None)?;
+    let opened = open::open(cli, &StoreArgs::default(), false).await?;
+    let Some(config) = &opened.config else {
+        return Err(Error::new(Reason::Config, "a proof needs a config"));
+    };
+    let chosen = chosen(&opened, args)?;
+    let mut text = String::new();
+    let mut proofs = Vec::new();
+    let mut worst = None;
+    for found in chosen {
+        let verdict = prove_here(&opened, config, found, args.level, None).await?;
+        text.push_str(&describe(&verdict));
+        worst = worst.or(failed(&verdict));
+        proofs.push(document(&verdict));
+    }
+    if proofs.is_empty() {
+        text.push_str("nothing is due: every backup has a conclusive verdict\n");
+    }
+    let fields = match proofs.as_slice() {
+        [only] if !args.all => only.clone(),
+        _ => json!({ "proofs": proofs }),
+    };
+    output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &text);
+    worst.map_or(Ok(()), Err)
+}
+
+fn chosen<'a>(opened: &'a Opened, args: &ProveArgs) -> Result<Vec<&'a Trusted>> {
+    let required = opened.yardstick.required;
+    if args.all {
+        return Ok(opened.catalog.trusted.iter().collect());
+    }
+    if args.due {
+        let due = |entry: &&Trusted| matches!(entry.standing(required), Standing::Unproven { .. });
+        return Ok(opened.catalog.trusted.iter().find(due).into_iter().collect());
+    }
+    let id = open::find(&opened.catalog, required, args.backup.as_deref().unwrap_or("latest"))?;
+    opened.catalog.find(&id).map(|entry| vec![entry]).ok_or_else(|| {
+        Error::new(Reason::Unsigned, format!("backup {id} is not signed by a trusted key"))
+            .hint("`lifeboat list` says why; nothing is opened that is not signed")
+    })
+}
+
+/// Proves one backup with this config's keys, at `level` or the config's.
+pub async fn prove_here(
+    opened: &Opened,
+    config: &Config,
+    entry: &Trusted,
+    level: Option<Level>,
+    limit: Option<Duration>,
+) -> Result<Verdict> {
+    let signer = setup::signer(config, Role::Prove)?;
+    let level = level.unwrap_or(opened.yardstick.required);
+    let binaries = if level == Level::Booted { binary::find(&config.proof, &ProcessEnv)? } else { Vec::new() };
+    let identities = || opened.access.identities();
+    let proving = Proving {
+        store: opened.access.store(),
+        layout: opened.access.layout(),
+        signer: &signer,
+        clock: &CLOCK,
+        identities: &identities,
+        level,
+        scratch_dir: config.proof.scratch_dir.clone(),
+        scratch_max_bytes: config.proof.scratch_max_bytes,
+        binaries: &binaries,
+        limit: limit.unwrap_or(config.limits.prove),
+    };
+    proving.prove(entry).await
+}
+
+pub fn describe(verdict: &Verdict) -> String {
+    let mut text = format!(
+        "proof of {}: {} at {} in {}\n",
+        verdict.id,
+        verdict.outcome,
+        verdict.level,
+        entry::seconds(verdict.took_seconds)
+    );
+    for step in &verdict.steps {
+        text.push_str(&format!("  {:10} {:>7}  {}\n", step.name, entry::seconds(step.took_seconds), step.found));
+    }
+    text
+}
+
+/// A failed proof is an answer, and an error too: code 10.
+pub fn failed(verdict: &Verdict) -> Option<Error> {
+    (verdict.outcome == Outcome::Failed).then(|| {
+        let found = verdict.steps.last().map_or(String::new(), |step| step.found.clone());
+        Error::new(Reason::ProofFailed, format!("backup {} failed its proof: {found}", verdict.id))
+            .hint("it is kept as evidence and never a default choice; prove the one before it: `lifeboat prove BACKUP`")
+    })
+}
+
+fn document(verdict: &Verdict) -> Value {
+    json!({
+        "id": verdict.id, "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at),
+        "took_seconds": verdict.took_seconds, "steps": verdict.steps, "etcd_version": verdict.etcd_version,
+    })
+}

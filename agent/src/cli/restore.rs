@@ -1,0 +1,214 @@
+//! `lifeboat restore`: the plan first, then consent, then the data dir.
+
+use super::args::{AllowWord, Cli, RestoreArgs};
+use super::open::{self, CLOCK, Opened};
+use super::output::{Output, grouped, size, time};
+use super::{backup, entry, log};
+use crate::catalog::Trusted;
+use crate::clock::{Clock as _, Stopwatch};
+use crate::daemon::signals::Shutdown;
+use crate::error::{Error, Reason, Result};
+use crate::restore::{self, Built, Members, RestorePlan, Target};
+use crate::scratch;
+use etcdfile::MemberSpec;
+use lifeboat_policy::choice::{Allow, Choice, Refusal, RefusalKind, Want, choose};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Write as _};
+
+pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<()> {
+    log::begin(cli, None)?;
+    let shutdown = Shutdown::listen()?;
+    // Before anything is read over a slow line: a target that cannot be used ends it at once.
+    restore::require_empty(&args.data_dir)?;
+    let unverified = args.allow.contains(&AllowWord::Unverified);
+    let opened = open::open(cli, &args.store, unverified).await?;
+    let (chosen, choice) = chosen(&opened, args)?;
+    let plan = restore::plan(&chosen.manifest, target(args)?, members(args)?, token(args)?)?;
+    let identities = opened.access.identities()?;
+    let text = describe(&opened, chosen, &choice, &plan, unverified);
+    if args.dry_run {
+        output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), document(chosen, &plan, "planned", None), &text);
+        return Ok(());
+    }
+    output.remark(&text);
+    consent(args, &opened)?;
+    let watch = Stopwatch::start();
+    let bar = backup::bar(output, "restore");
+    bar.set_length(chosen.manifest.sealed.bytes);
+    let progress = |done: u64| bar.set_position(done);
+    let work = restore::build(opened.access.store(), opened.access.layout(), chosen, identities, plan.clone(), &progress);
+    let built = tokio::select! {
+        built = work => built?,
+        () = shutdown.token().cancelled() => {
+            return Err(Error::new(Reason::Interrupted, "stopped by a signal; the target was not touched")
+                .hint("run it again: what was begun beside it is cleared away by itself"));
+        }
+    };
+    bar.finish_and_clear();
+    let done = report(&opened, chosen, &plan, &built, watch.seconds());
+    let fields = document(chosen, &plan, "restored", Some((&built, watch.seconds())));
+    output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &done);
+    Ok(())
+}
+
+fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Choice)> {
+    let required = opened.yardstick.required;
+    let want = match &args.backup {
+        None => Want::NewestProven,
+        Some(text) => Want::This(open::find(&opened.catalog, required, text)?),
+    };
+    let allows = |word| args.allow.contains(&word);
+    let allow = Allow {
+        unproven: allows(AllowWord::Unproven),
+        older: allows(AllowWord::Older),
+        unverified: allows(AllowWord::Unverified),
+    };
+    let choice = choose(&opened.catalog.candidates(required), &want, &allow, CLOCK.now()).map_err(refused)?;
+    let found = opened.catalog.find(&choice.id).ok_or_else(|| {
+        Error::new(Reason::Unsigned, format!("backup {} is not signed by a trusted key", choice.id))
+            .hint("`lifeboat list` says why it does not count")
+    })?;
+    Ok((found, choice))
+}
+
+fn refused(refusal: Refusal) -> Error {
+    let reason = match refusal.kind {
+        RefusalKind::NoBackup => Reason::NoBackup,
+        RefusalKind::NotUsable => Reason::NotUsable,
+        RefusalKind::NeedsConsent { .. } => Reason::ConsentMissing,
+    };
+    Error::new(reason, refusal.text).hint(refusal.hint)
+}
+
+fn target(args: &RestoreArgs) -> Result<Target> {
+    let dir = std::path::absolute(&args.data_dir).map_err(|source| Error::io("find", args.data_dir.display(), source))?;
+    Ok(Target { dir, bump: if args.no_bump { None } else { Some(args.bump) } })
+}
+
+/// `name=url,name=url`, several URLs of one member by repeating its name, as etcdutl takes them.
+fn members(args: &RestoreArgs) -> Result<Members> {
+    let (Some(name), Some(cluster)) = (&args.name, &args.initial_cluster) else { return Ok(Members::FromBackup) };
+    let mut urls: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for part in cluster.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, url) = part.split_once('=').ok_or_else(|| {
+            Error::new(Reason::Usage, format!("--initial-cluster: {part:?} is not NAME=URL"))
+                .hint("expected like cp-1=https://10.0.0.11:2380,cp-2=https://10.0.0.12:2380")
+        })?;
+        urls.entry(name.to_owned()).or_default().push(url.to_owned());
+    }
+    if let Some(own) = &args.initial_advertise_peer_urls {
+        let mut own: Vec<String> = own.split(',').map(|url| url.trim().to_owned()).collect();
+        let mut known = urls.get(name).cloned().unwrap_or_default();
+        own.sort();
+        known.sort();
+        if own != known {
+            let text = format!("--initial-advertise-peer-urls {} is not what --initial-cluster says of {name}", own.join(","));
+            return Err(Error::new(Reason::Usage, text).hint("give the same URLs in both"));
+        }
+    }
+    let initial_cluster = urls.into_iter().map(|(name, peer_urls)| MemberSpec { name, peer_urls }).collect();
+    Ok(Members::Given { name: name.clone(), initial_cluster })
+}
+
+/// A new token by default: members of the old cluster that still run must not talk to the restored one.
+fn token(args: &RestoreArgs) -> Result<String> {
+    match &args.initial_cluster_token {
+        Some(token) => Ok(token.clone()),
+        None => Ok(format!("lifeboat-{:016x}", scratch::random_u64()?)),
+    }
+}
+
+fn describe(opened: &Opened, chosen: &Trusted, choice: &Choice, plan: &RestorePlan, unverified: bool) -> String {
+    let manifest = &chosen.manifest;
+    let now = CLOCK.now();
+    let mut text = format!("Using {} in {}\n\nPLAN (nothing has been changed)\n", opened.catalog.cluster, opened.access.store().url());
+    let mut line = |name: &str, what: String| text.push_str(&format!("  {name:9} {what}\n"));
+    let at = manifest.captured_at.format("%Y-%m-%d %H:%M:%S UTC");
+    let proof = entry::proof(chosen, &opened.yardstick, now);
+    line("backup", format!("{}, {at}, {} ago; proof: {proof}", manifest.id.short(6), entry::age(manifest.captured_at, now)));
+    line("", choice.why.join("; "));
+    for note in &choice.notes {
+        line("note", note.clone());
+    }
+    if unverified {
+        line("WARNING", "no signature was checked: anyone who knows the recipient can have made this".to_owned());
+    }
+    line("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision)));
+    let members: Vec<String> = plan.members.iter().map(|m| format!("{} {}", m.name, m.peer_urls.join(" "))).collect();
+    line("member", format!("{}, etcd {}", plan.name, manifest.etcd.version));
+    line("members", format!("{}; cluster token {}", members.join(", "), plan.token));
+    let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
+    line("data", format!("{}: needs {needed}, {free} free", plan.target.dir.display()));
+    line("revision", match plan.target.bump {
+        Some(_) => format!("continues at {}, so watchers list afresh", grouped(plan.first_revision(manifest))),
+        None => format!("continues at {}: watchers from before may believe a stale world", grouped(manifest.db.revision)),
+    });
+    text.push('\n');
+    text
+}
+
+/// Asks at the terminal. No terminal and no `--yes` is a no.
+fn consent(args: &RestoreArgs, opened: &Opened) -> Result<()> {
+    if args.yes {
+        return Ok(());
+    }
+    let missing = |what: &str| {
+        Error::new(Reason::ConsentMissing, format!("{what}: nothing was changed"))
+            .hint("run it again and type the cluster's name, or give --yes")
+    };
+    let terminal = std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty");
+    let Some(mut terminal) = terminal.ok().filter(std::io::IsTerminal::is_terminal) else {
+        return Err(missing("there is no terminal to ask at"));
+    };
+    let mut ask = || -> std::io::Result<String> {
+        write!(terminal, "Type the cluster name to build {}: ", args.data_dir.display())?;
+        terminal.flush()?;
+        let mut answer = String::new();
+        std::io::BufReader::new(&terminal).read_line(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().map_err(|source| Error::io("ask at", "the terminal", source))?;
+    if answer.trim() == opened.catalog.cluster.as_str() { Ok(()) } else { Err(missing("the answer was not the cluster's name")) }
+}
+
+fn report(opened: &Opened, chosen: &Trusted, plan: &RestorePlan, built: &Built, seconds: f64) -> String {
+    let manifest = &chosen.manifest;
+    let dropped = match built.committed.dropped_alarms {
+        0 => String::new(),
+        count => format!("  {count} alarms of the old cluster were cleared\n"),
+    };
+    let rate = size((manifest.db.bytes as f64 / seconds.max(0.001)) as u64);
+    format!(
+        "RESTORED {} to {} in {}: {} keys, {} at {rate}/s, revision {}\n{dropped}\nNext\n  1. start etcd with --name {} \
+         --data-dir {}\n  2. check it: etcdctl endpoint status; etcdctl get --count-only --prefix \"\"\n  3. take a backup: \
+         lifeboat backup --wait-proven 15m\n",
+        opened.catalog.cluster,
+        manifest.captured_at.format("%Y-%m-%d %H:%M:%S UTC"),
+        entry::seconds(seconds),
+        built.report.keys,
+        size(manifest.db.bytes),
+        grouped(built.committed.revision),
+        plan.name,
+        plan.target.dir.display(),
+    )
+}
+
+fn document(chosen: &Trusted, plan: &RestorePlan, state: &str, done: Option<(&Built, f64)>) -> Value {
+    let manifest = &chosen.manifest;
+    let members: Vec<Value> =
+        plan.members.iter().map(|member| json!({ "name": member.name, "peer_urls": member.peer_urls })).collect();
+    json!({
+        "plan": {
+            "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),
+            "revision": manifest.db.revision, "first_revision": plan.first_revision(manifest), "bump": plan.target.bump,
+            "data_dir": plan.target.dir, "name": plan.name, "members": members, "token": plan.token,
+            "needed_bytes": plan.needed_bytes, "free_bytes": plan.free_bytes,
+        },
+        "report": done.map(|(built, seconds)| json!({
+            "took_seconds": seconds, "keys": built.report.keys, "revision": built.committed.revision,
+            "db_bytes": built.committed.db_bytes,
+        })),
+        "state": state,
+    })
+}

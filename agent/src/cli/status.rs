@@ -1,0 +1,77 @@
+//! `lifeboat status`: the one sentence, next runs, findings.
+
+use super::args::{Cli, StatusArgs};
+use super::open::{self, CLOCK, Opened};
+use super::output::{Output, size, time};
+use super::{entry, log};
+use crate::clock::Clock as _;
+use crate::config::ProveWhen;
+use crate::error::{Error, Reason, Result};
+use crate::summary::{self, Summary};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()> {
+    log::begin(cli, None)?;
+    let opened = open::open(cli, &args.store, false).await?;
+    let now = CLOCK.now();
+    let summary = summary::summarize(&opened.catalog, &opened.yardstick, now);
+    let next = next(&opened, now);
+    let mut text = format!("{}\n", entry::sentence(&opened.catalog, &summary, now));
+    text.push_str(&counts(&summary, &opened));
+    for (name, at) in &next {
+        if let Some(at) = at {
+            text.push_str(&format!("next {name:7} {}\n", at.format("%Y-%m-%d %H:%M:%S UTC")));
+        }
+    }
+    for finding in &summary.findings {
+        text.push_str(&format!("FINDING {}: {}\n  next: {}\n", finding.kind, finding.what, finding.hint));
+    }
+    let fields = json!({
+        "restorable_at": summary.restorable.as_ref().map(|proven| time(proven.captured_at)),
+        "proven": summary.restorable.as_ref().map(|proven| json!({
+            "id": proven.id, "level": proven.level, "at": time(proven.proven_at), "took_seconds": proven.took_seconds,
+        })),
+        "measured_restore_seconds": summary.restorable.as_ref().map(|proven| proven.took_seconds),
+        "missed_slots": summary.missed_slots,
+        "counts": summary.counts,
+        "next": next.iter().map(|(name, at)| ((*name).to_owned(), json!(at.map(time)))).collect::<serde_json::Map<_, _>>(),
+        "findings": summary.findings.iter().map(|f| json!({ "kind": f.kind, "what": f.what, "hint": f.hint })).collect::<Vec<Value>>(),
+    });
+    output.answer(now, Some(opened.catalog.cluster.as_str()), fields, &text);
+    judge(&summary, args, now)
+}
+
+fn counts(summary: &Summary, opened: &Opened) -> String {
+    let counted: Vec<String> =
+        summary.counts.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{count} {state}")).collect();
+    let counted = if counted.is_empty() { "no backups".to_owned() } else { counted.join(", ") };
+    format!("{counted}, {} in {}\n", size(summary.sealed_bytes), opened.access.store().url())
+}
+
+/// When each role is due next, as far as its schedule says.
+fn next(opened: &Opened, now: DateTime<Utc>) -> Vec<(&'static str, Option<DateTime<Utc>>)> {
+    let Some(config) = &opened.config else { return Vec::new() };
+    let prove = match &config.schedule.prove {
+        ProveWhen::AfterBackup => config.schedule.backup.as_ref(),
+        ProveWhen::Cron(cron) => Some(cron),
+    };
+    let at = |cron: Option<&lifeboat_policy::schedule::Cron>| cron.and_then(|cron| cron.next_after(now));
+    vec![("backup", at(config.schedule.backup.as_ref())), ("prove", at(prove)), ("prune", at(config.schedule.prune.as_ref()))]
+}
+
+fn judge(summary: &Summary, args: &StatusArgs, now: DateTime<Utc>) -> Result<()> {
+    let too_old = |max: std::time::Duration| match &summary.restorable {
+        Some(proven) => (now - proven.captured_at).to_std().is_ok_and(|age| age > max),
+        None => true,
+    };
+    if let Some(max) = args.max_age.filter(|max| too_old(*max)) {
+        let span = lifeboat_policy::span::print(max);
+        return Err(Error::new(Reason::Findings, format!("no proven backup is younger than {span}"))
+            .hint("see the agent's log for the last backup or proof that failed"));
+    }
+    match summary.findings.len() {
+        0 => Ok(()),
+        count => Err(Error::new(Reason::Findings, format!("{count} findings need a person"))),
+    }
+}

@@ -1,0 +1,224 @@
+//! The effective config as YAML: every default filled in, and readable as a config again.
+//! It holds no secret, because a config holds none: only the names of files.
+
+use super::units::size_text;
+use super::{Config, Members, ProveWhen, Role, StoreConfig};
+use lifeboat_policy::span;
+use serde_yaml::{Mapping, Value};
+use std::path::Path;
+use std::time::Duration;
+
+/// The text of `lifeboat check-config`.
+pub fn effective(config: &Config) -> String {
+    let mut root = Map::default();
+    root.put("cluster", config.cluster.as_str());
+    root.put("time_zone", config.time_zone.name());
+    if let Some(etcd) = etcd(config) {
+        root.put("etcd", etcd);
+    }
+    root.put("stores", config.stores.iter().map(store).collect::<Vec<_>>());
+    root.put("keys", keys(config));
+    root.put("schedule", schedule(config));
+    let limits = &config.limits;
+    let limits = [
+        ("backup", limits.backup),
+        ("stall", limits.stall),
+        ("stream", limits.stream),
+        ("prove", limits.prove),
+    ];
+    root.put("limits", map(limits.map(|(name, limit)| (name, time(limit)))));
+    let auto = |after: Option<Duration>| after.map_or_else(|| Value::from("auto"), time);
+    let alert_after = [
+        ("backup", auto(config.alert_after.backup)),
+        ("proof", auto(config.alert_after.proof)),
+    ];
+    root.put("alert_after", map(alert_after));
+    if let Some(keep) = keep(config) {
+        root.put("keep", keep);
+    }
+    let prune = &config.prune;
+    let mut floors = Map::default();
+    floors.put("grace", time(prune.grace));
+    floors.put("min_age", time(prune.min_age));
+    floors.put("max_deletions", u64::try_from(prune.max_deletions).unwrap_or(u64::MAX));
+    root.put("prune", floors);
+    root.put("proof", proof(config));
+    root.put(
+        "roles",
+        config
+            .roles
+            .iter()
+            .map(|role| Value::from(role.name()))
+            .collect::<Vec<_>>(),
+    );
+    root.put("http", map([("listen", Value::from(config.http.listen.to_string()))]));
+    let format = if config.log.json { "json" } else { "text" };
+    root.put(
+        "log",
+        map([
+            ("format", Value::from(format)),
+            ("level", Value::from(config.log.level.as_str())),
+        ]),
+    );
+    // Mappings of text and numbers always serialise; were it otherwise, the reason belongs on the screen.
+    serde_yaml::to_string(&root.0).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+}
+
+#[derive(Default)]
+struct Map(Mapping);
+
+impl Map {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(Value::from(key), value.into());
+    }
+
+    fn put_path(&mut self, key: &str, path: Option<&Path>) {
+        if let Some(path) = path {
+            self.put(key, file(path));
+        }
+    }
+}
+
+impl From<Map> for Value {
+    fn from(map: Map) -> Value {
+        Value::Mapping(map.0)
+    }
+}
+
+fn map<const N: usize>(entries: [(&str, Value); N]) -> Map {
+    let mut map = Map::default();
+    for (key, value) in entries {
+        map.put(key, value);
+    }
+    map
+}
+
+fn time(span: Duration) -> Value {
+    Value::from(span::print(span))
+}
+
+fn file(path: &Path) -> Value {
+    Value::from(path.display().to_string())
+}
+
+fn etcd(config: &Config) -> Option<Map> {
+    let etcd = config.etcd.as_ref()?;
+    let mut map = Map::default();
+    map.put(
+        "endpoints",
+        etcd.endpoints
+            .iter()
+            .map(|endpoint| Value::from(endpoint.as_str()))
+            .collect::<Vec<_>>(),
+    );
+    map.put(
+        "members",
+        match etcd.members {
+            Members::Discover => "discover",
+            Members::Endpoints => "endpoints",
+        },
+    );
+    if let Some(tls) = &etcd.tls {
+        let mut files = Map::default();
+        files.put_path("ca_file", tls.ca_file.as_deref());
+        files.put_path("cert_file", tls.cert_file.as_deref());
+        files.put_path("key_file", tls.key_file.as_deref());
+        map.put("tls", files);
+    }
+    if let Some(user) = &etcd.user {
+        map.put("user", user.as_str());
+    }
+    map.put_path("password_file", etcd.password_file.as_deref());
+    map.put("compare", "off");
+    Some(map)
+}
+
+fn store(store: &StoreConfig) -> Value {
+    let mut map = Map::default();
+    map.put("url", store.url.as_str());
+    map.put("name", store.name.as_str());
+    if !store.options.is_empty() {
+        let mut options = Map::default();
+        for (key, value) in &store.options {
+            options.put(key, value.as_str());
+        }
+        map.put("options", options);
+    }
+    map.put_path("options_file", store.options_file.as_deref());
+    map.put("timeout", time(store.timeout));
+    map.into()
+}
+
+fn keys(config: &Config) -> Map {
+    let texts = |texts: &[String]| texts.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>();
+    let keys = &config.keys;
+    let mut map = Map::default();
+    map.put("recipients", texts(&keys.recipients));
+    let mut signing = Map::default();
+    let mut trusted = Map::default();
+    for role in Role::ALL {
+        signing.put_path(role.name(), keys.signing_keys.get(&role).map(|path| path.as_path()));
+        if let Some(listed) = keys.trusted_keys.get(&role) {
+            trusted.put(role.name(), texts(listed));
+        }
+    }
+    map.put("signing_keys", signing);
+    map.put("trusted_keys", trusted);
+    map.put_path("identity_file", keys.identity_file.as_deref());
+    map
+}
+
+fn schedule(config: &Config) -> Map {
+    let schedule = &config.schedule;
+    let mut map = Map::default();
+    if let Some(cron) = &schedule.backup {
+        map.put("backup", cron.to_string());
+    }
+    match &schedule.prove {
+        ProveWhen::AfterBackup => map.put("prove", "after-backup"),
+        ProveWhen::Cron(cron) => map.put("prove", cron.to_string()),
+    }
+    if let Some(cron) = &schedule.prune {
+        map.put("prune", cron.to_string());
+    }
+    map.put("jitter", time(schedule.jitter));
+    map
+}
+
+fn keep(config: &Config) -> Option<Map> {
+    let keep = config.keep.as_ref()?;
+    let mut map = Map::default();
+    if let Some(within) = keep.within {
+        map.put("within", time(within));
+    }
+    let rules = [
+        ("last", keep.last),
+        ("hourly", keep.hourly),
+        ("daily", keep.daily),
+        ("weekly", keep.weekly),
+        ("monthly", keep.monthly),
+        ("yearly", keep.yearly),
+    ];
+    // A rule of 0 is no rule, and reading it back would warn about it.
+    for (name, count) in rules.into_iter().filter(|(_, count)| *count > 0) {
+        map.put(name, count);
+    }
+    map.put("min_proven", keep.min_proven);
+    Some(map)
+}
+
+fn proof(config: &Config) -> Map {
+    let proof = &config.proof;
+    let mut map = Map::default();
+    map.put("level", proof.level.map_or("auto", |level| level.as_str()));
+    let mut scratch = Map::default();
+    scratch.put("dir", file(&proof.scratch_dir));
+    scratch.put("max", size_text(proof.scratch_max_bytes));
+    map.put("scratch", scratch);
+    let mut etcd = Map::default();
+    for (version, path) in &proof.etcd {
+        etcd.put(version, file(path));
+    }
+    map.put("etcd", etcd);
+    map
+}

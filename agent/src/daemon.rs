@@ -1,0 +1,8 @@
+//! The agent: every role of the config, until SIGTERM. Each role is one loop, so no two runs of a kind ever overlap.
+
+pub mod backup;
+mod run;
+mod shared;
+pub mod signals;
+
+pub use run::run;

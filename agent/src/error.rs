@@ -1,0 +1,273 @@
+//! The one error of the agent: what failed, why, and the reader's next move.
+//!
+//! `Reason` is a closed set. It is the JSON field `error.reason`, the metric label `reason`, the anchor in the runbooks,
+//! and it alone decides the exit code, so that the four can never disagree.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Why something failed. `name` is part of the interface; a new variant is a change of CLI.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    Internal,
+    Usage,
+    Config,
+    EtcdUnreachable,
+    EtcdDenied,
+    EtcdTls,
+    EtcdStalled,
+    EtcdUnhealthy,
+    StoreUnreachable,
+    StoreDenied,
+    StoreBucketMissing,
+    StoreThrottled,
+    StoreClockSkew,
+    StoreTls,
+    StoreTimeout,
+    StoreConflict,
+    NoBackup,
+    NotUsable,
+    TargetNotEmpty,
+    ConsentMissing,
+    PruneFrozen,
+    NoTrust,
+    Damaged,
+    Unsigned,
+    ObjectMissing,
+    KeyWrong,
+    ProofFailed,
+    Findings,
+    NoSpace,
+    Budget,
+    HostPermission,
+    HostIo,
+    NoEtcdBinary,
+    Interrupted,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 34] = {
+        use Reason::*;
+        [
+            Internal,
+            Usage,
+            Config,
+            EtcdUnreachable,
+            EtcdDenied,
+            EtcdTls,
+            EtcdStalled,
+            EtcdUnhealthy,
+            StoreUnreachable,
+            StoreDenied,
+            StoreBucketMissing,
+            StoreThrottled,
+            StoreClockSkew,
+            StoreTls,
+            StoreTimeout,
+            StoreConflict,
+            NoBackup,
+            NotUsable,
+            TargetNotEmpty,
+            ConsentMissing,
+            PruneFrozen,
+            NoTrust,
+            Damaged,
+            Unsigned,
+            ObjectMissing,
+            KeyWrong,
+            ProofFailed,
+            Findings,
+            NoSpace,
+            Budget,
+            HostPermission,
+            HostIo,
+            NoEtcdBinary,
+            Interrupted,
+        ]
+    };
+
+    /// The word in JSON, in metrics and in the runbooks.
+    pub fn name(self) -> &'static str {
+        use Reason::*;
+        match self {
+            Internal => "internal",
+            Usage => "usage",
+            Config => "config",
+            EtcdUnreachable => "etcd_unreachable",
+            EtcdDenied => "etcd_denied",
+            EtcdTls => "etcd_tls",
+            EtcdStalled => "etcd_stalled",
+            EtcdUnhealthy => "etcd_unhealthy",
+            StoreUnreachable => "store_unreachable",
+            StoreDenied => "store_denied",
+            StoreBucketMissing => "store_bucket_missing",
+            StoreThrottled => "store_throttled",
+            StoreClockSkew => "store_clock_skew",
+            StoreTls => "store_tls",
+            StoreTimeout => "store_timeout",
+            StoreConflict => "store_conflict",
+            NoBackup => "no_backup",
+            NotUsable => "not_usable",
+            TargetNotEmpty => "target_not_empty",
+            ConsentMissing => "consent_missing",
+            PruneFrozen => "prune_frozen",
+            NoTrust => "no_trust",
+            Damaged => "damaged",
+            Unsigned => "unsigned",
+            ObjectMissing => "object_missing",
+            KeyWrong => "key_wrong",
+            ProofFailed => "proof_failed",
+            Findings => "findings",
+            NoSpace => "no_space",
+            Budget => "budget",
+            HostPermission => "host_permission",
+            HostIo => "host_io",
+            NoEtcdBinary => "no_etcd_binary",
+            Interrupted => "interrupted",
+        }
+    }
+
+    /// The exit code of CLI.md.
+    pub fn exit_code(self) -> u8 {
+        use Reason::*;
+        match self {
+            Internal => 1,
+            Usage => 2,
+            Config => 3,
+            EtcdUnreachable | EtcdDenied | EtcdTls | EtcdStalled | EtcdUnhealthy => 4,
+            StoreUnreachable | StoreDenied | StoreBucketMissing | StoreThrottled | StoreClockSkew | StoreTls
+            | StoreTimeout | StoreConflict => 5,
+            NoBackup | NotUsable => 6,
+            TargetNotEmpty | ConsentMissing | PruneFrozen | NoTrust => 7,
+            Damaged | Unsigned | ObjectMissing => 8,
+            KeyWrong => 9,
+            ProofFailed => 10,
+            Findings => 11,
+            NoSpace | Budget => 12,
+            HostPermission | HostIo | NoEtcdBinary => 13,
+            Interrupted => 130,
+        }
+    }
+
+    /// Whether the same call may succeed later with nothing changed by a person.
+    pub fn retryable(self) -> bool {
+        use Reason::*;
+        matches!(self, EtcdUnreachable | EtcdStalled | EtcdUnhealthy | StoreUnreachable | StoreThrottled | StoreTimeout)
+    }
+}
+
+/// A failure with everything a person needs: what was tried, on what, why it failed, and what to do next.
+#[derive(Debug)]
+pub struct Error {
+    pub reason: Reason,
+    pub message: String,
+    pub hint: Option<String>,
+    /// What was being done: `read`, `create`, `snapshot`.
+    pub operation: Option<&'static str>,
+    /// What it was done to: an object key, an endpoint, a path.
+    pub object: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Error { reason, message: message.into(), hint: None, operation: None, object: None, source: None }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn on(mut self, operation: &'static str, object: impl fmt::Display) -> Self {
+        self.operation = Some(operation);
+        self.object = Some(object.to_string());
+        self
+    }
+
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// An I/O failure of this machine, told apart by what a person would do about it.
+    pub fn io(operation: &'static str, object: impl fmt::Display, source: std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let (reason, hint) = match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                (Reason::NoSpace, Some("free space on that file system, or point to another one"))
+            }
+            ErrorKind::PermissionDenied => {
+                (Reason::HostPermission, Some("check the owner and mode of that path for the user that runs lifeboat"))
+            }
+            _ => (Reason::HostIo, None),
+        };
+        let error = Error::new(reason, format!("cannot {operation} {object}")).on(operation, object).because(source);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    /// The messages below this one, outermost first, without repeats of what the outer text already says.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<String> = Vec::new();
+        let mut next: Option<&(dyn StdError + 'static)> = self.source.as_deref().map(|e| e as _);
+        while let Some(error) = next {
+            let text = error.to_string();
+            let told = self.message.contains(&text) || causes.last().is_some_and(|outer| outer.contains(&text));
+            if !told {
+                causes.push(text);
+            }
+            next = error.source();
+        }
+        causes
+    }
+}
+
+impl fmt::Display for Error {
+    /// Message and causes on one line, as logs want it; the hint is for the edge to show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        for cause in self.causes() {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn every_reason_has_its_heading_in_the_runbooks() {
+        let runbooks = include_str!("../docs/runbooks.md");
+        for reason in Reason::ALL {
+            assert!(runbooks.contains(&format!("### {}\n", reason.name())), "{} has no heading", reason.name());
+        }
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = std::io::Error::other("disk on fire");
+        let error = Error::io("write", "/x", inner);
+        assert_eq!(error.to_string(), "cannot write /x: disk on fire");
+        assert_eq!(error.causes(), ["disk on fire"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! Fetch: from the store's sealed bytes to verified plaintext. Each chunk is checked against the signed sums before age sees it.
+
+use crate::catalog::Trusted;
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Reason, Result};
+use crate::keys::Identities;
+use crate::seal::{CHUNK_BYTES, Sums};
+use crate::store::{Layout, Store};
+use bytes::{Buf, Bytes};
+use futures::StreamExt as _;
+use std::io::Read;
+use tokio::sync::mpsc;
+
+/// Chunks between the download and the opener; each is 4 MiB.
+const CHUNKS_AHEAD: usize = 2;
+/// Plaintext is handed on in pieces of this size.
+const PIECE_BYTES: usize = 512 << 10;
+/// An object of sums has 65 bytes a chunk: enough for 64 GiB, and a cap for hostile ones.
+const SUMS_CAP: u64 = 4 << 20;
+
+/// The signed sums of a backup, checked against the manifest.
+pub async fn sums(store: &Store, layout: &Layout, entry: &Trusted) -> Result<Sums> {
+    let key = layout.sums(&entry.manifest.id);
+    let bytes = store.read(&key, SUMS_CAP).await?;
+    let damaged = |what: &str| {
+        Error::new(Reason::Damaged, format!("{key} {what}"))
+            .on("read", &key)
+            .hint("this backup is damaged or was tampered with; use another one: `lifeboat list`")
+    };
+    if bytes.len() as u64 != entry.manifest.sums.bytes || Digest::of(&bytes) != entry.manifest.sums.sha256 {
+        return Err(damaged("is not what the signed manifest says"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("is not text"))?;
+    Sums::parse(text, entry.manifest.sealed.bytes).map_err(|why| damaged(&format!("does not fit its object: {why}")))
+}
+
+/// Reads the sealed object in order; each chunk is verified before it is sent to `into`, the whole digest at the end.
+/// Without `into` it is only verified. `progress` is told how many bytes have come.
+pub async fn sealed(
+    store: &Store,
+    layout: &Layout,
+    entry: &Trusted,
+    into: Option<mpsc::Sender<Bytes>>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<()> {
+    let sums = sums(store, layout, entry).await?;
+    let manifest = &entry.manifest;
+    let key = layout.blob(&manifest.id);
+    check_size(store, &key, manifest.sealed.bytes).await?;
+    let (mut whole, mut done) = (Hasher::default(), 0);
+    let chunks = store.read_chunks(&key, manifest.sealed.bytes, CHUNK_BYTES as u64);
+    let mut chunks = std::pin::pin!(chunks.enumerate());
+    while let Some((index, chunk)) = chunks.next().await {
+        let chunk = chunk?;
+        if !sums.matches(index, &chunk) {
+            let from = index * CHUNK_BYTES;
+            let text = format!("{key} is damaged between bytes {from} and {}: its digest differs", from + chunk.len());
+            return Err(Error::new(Reason::Damaged, text)
+                .on("read", &key)
+                .hint("nothing of it was decrypted; use another backup: `lifeboat list`"));
+        }
+        whole.update(&chunk);
+        done += chunk.len() as u64;
+        progress(done);
+        if let Some(into) = &into
+            && into.send(chunk).await.is_err()
+        {
+            // The opener hangs up only when it failed, and then it tells why.
+            return Err(Error::new(Reason::Internal, "the opener stopped"));
+        }
+    }
+    if whole.finish() != manifest.sealed.sha256 {
+        return Err(Error::new(Reason::Damaged, format!("{key}: its whole digest differs")).on("read", &key));
+    }
+    Ok(())
+}
+
+async fn check_size(store: &Store, key: &crate::store::ObjectKey, wanted: u64) -> Result<()> {
+    match store.head(key).await? {
+        Some(found) if found.bytes == wanted => Ok(()),
+        Some(found) => {
+            let text = format!("{key} has {} bytes where the signed manifest says {wanted}", found.bytes);
+            Err(Error::new(Reason::Damaged, text)
+                .on("read", key)
+                .hint("it is truncated or was replaced; use another backup: `lifeboat list`"))
+        }
+        None => Err(Error::new(Reason::ObjectMissing, format!("{key} is missing from the store"))
+            .on("read", key)
+            .hint("the backup's data is gone though its manifest stands; use another backup: `lifeboat list`")),
+    }
+}
+
+/// Reads, verifies, decrypts and decompresses a backup. `each` gets the plaintext (database and its 32-byte trailer) in
+/// pieces, on a blocking thread; what it returns at the end is passed on.
+pub async fn opened<S, T>(
+    store: &Store,
+    layout: &Layout,
+    entry: &Trusted,
+    identities: Identities,
+    sink: S,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<T>
+where
+    S: FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+    T: Send + 'static,
+{
+    let (send, receive) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
+    let limit = entry.manifest.plaintext.bytes;
+    let id = entry.manifest.id.to_string();
+    let opener = tokio::task::spawn_blocking(move || {
+        let mut plaintext = open(Received { receive, chunk: Bytes::new() }, &identities, &id, limit)?;
+        sink(&mut plaintext)
+    });
+    let fetched = sealed(store, layout, entry, Some(send), progress).await;
+    let opened = opener.await.map_err(|stopped| Error::new(Reason::Internal, "the opener stopped").because(stopped))?;
+    match (fetched, opened) {
+        (Ok(()), opened) => opened,
+        // The download's own failure cut the plaintext short: it is the cause, unless the opener hung up first.
+        (Err(fetch), Err(open)) if fetch.reason == Reason::Internal => Err(open),
+        (Err(fetch), _) => Err(fetch),
+    }
+}
+
+fn open(sealed: Received, identities: &Identities, id: &str, limit: u64) -> Result<impl Read + use<>> {
+    let decryptor = age::Decryptor::new_buffered(std::io::BufReader::new(sealed)).map_err(|source| {
+        Error::new(Reason::Damaged, format!("backup {id} does not begin like an age file")).because(source)
+    })?;
+    let plaintext = decryptor.decrypt(identities.as_dyn()).map_err(|source| match source {
+        age::DecryptError::NoMatchingKeys => {
+            Error::new(Reason::KeyWrong, format!("no key in {} opens backup {id}", identities.source()))
+                .hint("give the identity file whose public key was a recipient when the backup was made: `lifeboat show`")
+        }
+        other => Error::new(Reason::Damaged, format!("backup {id} cannot be decrypted")).because(other),
+    })?;
+    let decoder = zstd::Decoder::new(plaintext).map_err(|source| {
+        Error::new(Reason::Internal, "cannot start the decompressor").because(source)
+    })?;
+    // One byte more than the manifest allows is let through, so that too much is seen and not silently cut.
+    Ok(std::io::BufReader::with_capacity(PIECE_BYTES, decoder.take(limit.saturating_add(1))))
+}
+
+/// The verified chunks as a reader; its end is the download's end.
+struct Received {
+    receive: mpsc::Receiver<Bytes>,
+    chunk: Bytes,
+}
+
+impl Read for Received {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.receive.blocking_recv() {
+                Some(chunk) => self.chunk = chunk,
+                None => return Ok(0),
+            }
+        }
+        let taken = buffer.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut buffer[..taken]);
+        Ok(taken)
+    }
+}

@@ -1,0 +1,298 @@
+//! Keys: who signs what (minisign), who may open what (age). Secrets come from files and show themselves nowhere.
+
+pub mod generate;
+
+use crate::config::Role;
+use crate::digest::Digest;
+use crate::error::{Error, Reason, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Signs objects for one role.
+pub struct Signer {
+    secret: minisign::SecretKey,
+    public: PublicKey,
+}
+
+/// A minisign public key as its base64 line, `RW...`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey(String);
+
+impl PublicKey {
+    /// Takes the bare base64 line or the text of a `.pub` file.
+    pub fn parse(text: &str) -> Result<Self> {
+        let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+        match minisign_verify::PublicKey::from_base64(line) {
+            Ok(_) => Ok(PublicKey(line.to_owned())),
+            Err(source) => Err(Error::new(Reason::Config, "not a minisign public key")
+                .hint("expected a line like RWQ..., or the path of a .pub file written by `lifeboat keygen`")
+                .because(source)),
+        }
+    }
+
+    /// What signed objects name as `signer`: the SHA-256 of the base64 line, so `printf %s RW... | sha256sum` gives it too.
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Reads a whole secret file, and leaves no copy behind.
+fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::new(Reason::Config, format!("{what} {} does not exist", path.display()))
+                .hint("make one with `lifeboat keygen --role ROLE --out DIR`, or correct the path in the config"))
+        }
+        Err(source) => Err(Error::io("read", path.display(), source)),
+    }
+}
+
+impl Signer {
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = read_secret("signing key", path)?;
+        Self::parse(&text).map_err(|error| {
+            Error::new(Reason::Config, format!("{} is not a usable signing key", path.display()))
+                .hint("expected a minisign secret key without password, as `lifeboat keygen` writes it")
+                .because(error)
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, minisign::PError> {
+        let secret = minisign::SecretKeyBox::from_string(text)?.into_unencrypted_secret_key()?;
+        let public = minisign::PublicKey::from_secret_key(&secret)?;
+        Ok(Signer { secret, public: PublicKey(public.to_base64()) })
+    }
+
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// A detached, prehashed signature that stock `minisign -V` verifies. The trusted comment carries the object's own path.
+    pub fn sign(&self, bytes: &[u8], path: &str) -> Result<String> {
+        let signature = minisign::sign(None, &self.secret, bytes, Some(path), Some("signature by lifeboat"))
+            .map_err(|source| Error::new(Reason::Internal, format!("cannot sign {path}")).because(source))?;
+        Ok(signature.into_string())
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({})", self.public.as_str())
+    }
+}
+
+/// Why a signed object does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    #[error("no {0} key is trusted here")]
+    NoKey(&'static str),
+    #[error("it has no signature")]
+    NoSignature,
+    #[error("its signature is malformed")]
+    BadSignature,
+    #[error("no trusted {0} key signed it")]
+    WrongKey(&'static str),
+    #[error("it is not what its name says: {0}")]
+    Unbound(String),
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// The public keys that count, by role.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    keys: BTreeMap<Role, Vec<PublicKey>>,
+    /// A person consented to believing unsigned objects, for one command.
+    anyone: bool,
+}
+
+impl Trust {
+    /// Believes whatever is well formed: only behind `--allow unverified`.
+    pub fn by_consent() -> Trust {
+        Trust { keys: BTreeMap::new(), anyone: true }
+    }
+
+    pub fn is_by_consent(&self) -> bool {
+        self.anyone
+    }
+
+    pub fn add(&mut self, role: Role, key: PublicKey) {
+        let keys = self.keys.entry(role).or_default();
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+
+    /// A key that stands under two roles: it would let one role speak for another.
+    pub fn shared(&self) -> Option<(&PublicKey, Role, Role)> {
+        let mut seen: Vec<(&PublicKey, Role)> = Vec::new();
+        for (role, key) in self.keys.iter().flat_map(|(role, keys)| keys.iter().map(|key| (*role, key))) {
+            if let Some((_, other)) = seen.iter().find(|(known, _)| *known == key) {
+                return Some((key, *other, role));
+            }
+            seen.push((key, role));
+        }
+        None
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.values().all(Vec::is_empty)
+    }
+
+    /// The fingerprint of the trusted key of that role that signed exactly these bytes.
+    pub fn verify(&self, role: Role, bytes: &[u8], signature: &str) -> Result<Digest, Distrust> {
+        let keys = self.keys.get(&role).map(Vec::as_slice).unwrap_or_default();
+        if keys.is_empty() {
+            return Err(Distrust::NoKey(role.name()));
+        }
+        if signature.lines().count() != 4 {
+            return Err(Distrust::BadSignature);
+        }
+        let decoded = minisign_verify::Signature::decode(signature).map_err(|_| Distrust::BadSignature)?;
+        keys.iter()
+            .find(|key| {
+                minisign_verify::PublicKey::from_base64(key.as_str())
+                    .is_ok_and(|key| key.verify(bytes, &decoded, false).is_ok())
+            })
+            .map(PublicKey::fingerprint)
+            .ok_or(Distrust::WrongKey(role.name()))
+    }
+}
+
+/// Who can open what is sealed now: at least one.
+pub struct Recipients(Vec<age::x25519::Recipient>);
+
+impl Recipients {
+    /// From the config's values: `age1...` itself, or a file with one a line (`#` comments allowed).
+    pub fn load(values: &[String]) -> Result<Self> {
+        let mut recipients = Vec::new();
+        for value in values {
+            if value.starts_with("age1") {
+                recipients.push(parse_recipient(value, "the config")?);
+                continue;
+            }
+            let text = std::fs::read_to_string(value).map_err(|source| Error::io("read", value, source))?;
+            for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                recipients.push(parse_recipient(line, value)?);
+            }
+        }
+        Self::new(recipients)
+    }
+
+    pub fn new(recipients: Vec<age::x25519::Recipient>) -> Result<Self> {
+        if recipients.is_empty() {
+            return Err(Error::new(Reason::Config, "no recipient: nobody could open the backup")
+                .hint("put at least one age1... key under keys.recipients; `lifeboat keygen` makes one"));
+        }
+        Ok(Recipients(recipients))
+    }
+
+    pub fn as_dyn(&self) -> impl Iterator<Item = &dyn age::Recipient> {
+        self.0.iter().map(|recipient| recipient as &dyn age::Recipient)
+    }
+
+    /// SHA-256 of each recipient's text: says which key opens a backup without telling the key that seals.
+    pub fn fingerprints(&self) -> Vec<Digest> {
+        self.0.iter().map(|recipient| Digest::of(recipient.to_string().as_bytes())).collect()
+    }
+}
+
+fn parse_recipient(text: &str, from: &str) -> Result<age::x25519::Recipient> {
+    text.parse().map_err(|why: &str| {
+        Error::new(Reason::Config, format!("recipient {text:?} in {from} is not an age X25519 recipient: {why}"))
+            .hint("expected age1 and 58 more characters")
+    })
+}
+
+/// Keys that open backups; several are allowed, any one is enough.
+pub struct Identities {
+    keys: Vec<Box<dyn age::Identity + Send + Sync>>,
+    source: String,
+}
+
+impl Identities {
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = read_secret("identity file", path)?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Takes the text of an age identity file; `source` names it in errors.
+    pub fn parse(text: &str, source: &str) -> Result<Self> {
+        let wrong = |why: String| {
+            Error::new(Reason::KeyWrong, format!("{source} is not an age identity file: {why}"))
+                .hint("expected one or more lines AGE-SECRET-KEY-1...; a public key (age1...) cannot open anything")
+        };
+        let file = age::IdentityFile::from_buffer(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let keys = file.into_identities().map_err(|error| wrong(error.to_string()))?;
+        if keys.is_empty() {
+            return Err(wrong("it holds no key".to_owned()));
+        }
+        Ok(Identities { keys, source: source.to_owned() })
+    }
+
+    pub fn as_dyn(&self) -> impl Iterator<Item = &dyn age::Identity> {
+        self.keys.iter().map(|key| &**key as &dyn age::Identity)
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identities({} from {})", self.keys.len(), self.source)
+    }
+}
+
+/// A public key as the config or the command line gives it: the key itself, or a file that holds it.
+pub fn public_key(value: &str) -> Result<PublicKey> {
+    if value.starts_with("RW") && !value.contains('/') {
+        return PublicKey::parse(value);
+    }
+    let text = std::fs::read_to_string(value).map_err(|source| Error::io("read", value, source))?;
+    PublicKey::parse(&text).map_err(|error| Error::new(Reason::Config, format!("{value}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signer() -> Signer {
+        let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        Signer::parse(&pair.sk.to_box(None).unwrap().into_string()).unwrap()
+    }
+
+    #[test]
+    fn only_a_trusted_key_of_the_right_role_counts() {
+        let (ours, theirs) = (signer(), signer());
+        let mut trust = Trust::default();
+        trust.add(Role::Backup, ours.public().clone());
+        let signature = ours.sign(b"bytes", "a/b").unwrap();
+        assert_eq!(trust.verify(Role::Backup, b"bytes", &signature), Ok(ours.public().fingerprint()));
+        assert_eq!(trust.verify(Role::Prove, b"bytes", &signature), Err(Distrust::NoKey("prove")));
+        assert_eq!(trust.verify(Role::Backup, b"other", &signature), Err(Distrust::WrongKey("backup")));
+        let foreign = theirs.sign(b"bytes", "a/b").unwrap();
+        assert_eq!(trust.verify(Role::Backup, b"bytes", &foreign), Err(Distrust::WrongKey("backup")));
+        assert_eq!(trust.verify(Role::Backup, b"bytes", &format!("{signature}\nx")), Err(Distrust::BadSignature));
+    }
+
+    #[test]
+    fn a_recipient_given_as_an_identity_is_told_apart() {
+        let error = Identities::parse("age1xyz", "id.txt").unwrap_err();
+        assert_eq!(error.reason, Reason::KeyWrong);
+        assert!(error.message.contains("id.txt"), "{}", error.message);
+    }
+
+    #[test]
+    fn sealing_for_nobody_is_refused() {
+        assert_eq!(Recipients::load(&[]).err().map(|e| e.reason), Some(Reason::Config));
+    }
+}

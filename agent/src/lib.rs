@@ -1,0 +1,38 @@
+//! Lifeboat keeps an etcd cluster restorable and proves it. The design: `agent/docs/design.md`.
+//!
+//! Order of the stages, each importing only what stands left of it:
+//! `capture seal store catalog fetch restore proof prune`; `daemon` and `cli` alone compose them.
+//! Beside them the seams `config`, `clock`, `error`, `keys`, `digest`, `scratch`, `metrics`.
+
+pub mod capture;
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod digest;
+pub mod error;
+pub mod fetch;
+pub mod http;
+pub mod keys;
+pub mod metrics;
+pub mod proof;
+pub mod prune;
+pub mod restore;
+pub mod scratch;
+pub mod seal;
+pub mod setup;
+pub mod store;
+pub mod summary;
+
+/// Pages for people who run or change Lifeboat.
+pub mod docs {
+    #[doc = include_str!("../docs/design.md")]
+    pub mod design {}
+    #[doc = include_str!("../docs/objects.md")]
+    pub mod objects {}
+    #[doc = include_str!("../docs/metrics.md")]
+    pub mod metrics {}
+    #[doc = include_str!("../docs/runbooks.md")]
+    pub mod runbooks {}
+}

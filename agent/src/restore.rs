@@ -1,0 +1,180 @@
+//! Restore: from a chosen backup to a data dir that etcd starts from. Built aside, checked, synced, renamed; never over anything.
+
+mod plan;
+
+use crate::capture::Observer;
+use crate::catalog::Trusted;
+use crate::error::{Error, Reason, Result};
+use crate::fetch;
+use crate::keys::Identities;
+use crate::store::{Layout, Store};
+use etcdfile::{Committed, Report, rewrite};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+pub use plan::{DEFAULT_BUMP, Members, RestorePlan, Target, plan, require_empty};
+
+/// Stands in a `.partial` dir while it is built, so that a later run knows whose it is.
+const MARKER: &str = ".lifeboat-partial";
+/// Pieces read from the plaintext at a time.
+const PIECE_BYTES: usize = 256 << 10;
+/// Pieces between decompression and writing, so that the two run at the same time.
+const PIECES_AHEAD: usize = 4;
+
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    pub report: Report,
+    pub committed: Committed,
+    pub dir: PathBuf,
+}
+
+/// Builds the planned data dir and puts it in place. After any crash the target is whole or not there.
+pub async fn build(
+    store: &Store,
+    layout: &Layout,
+    entry: &Trusted,
+    identities: Identities,
+    plan: RestorePlan,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Built> {
+    let partial = begin(&plan.target.dir)?;
+    let expected = entry.manifest.clone();
+    let data = plan.data.clone();
+    let dir = partial.clone();
+    let sink = move |plaintext: &mut dyn Read| write(plaintext, &dir, &data);
+    let opened = fetch::opened(store, layout, entry, identities, sink, progress).await;
+    let signed = opened.and_then(|(receipt, committed)| match receipt.stream_sha256 == expected.plaintext.sha256 {
+        true => Ok((receipt.report, committed)),
+        false => Err(Error::new(Reason::Damaged, "the opened database is not the one the manifest signed")
+            .hint("use another backup: `lifeboat list`")),
+    });
+    let (report, committed) = match signed {
+        Ok(built) => built,
+        Err(error) => {
+            discard(&partial)?;
+            return Err(error);
+        }
+    };
+    tokio::task::spawn_blocking(move || finish(&partial, &plan.target.dir).map(|()| Built { report, committed, dir: plan.target.dir }))
+        .await
+        .map_err(|stopped| Error::new(Reason::Internal, "the restore stopped").because(stopped))?
+}
+
+/// The dir that is built aside: made anew, after a killed run's own remains were removed.
+fn begin(target: &Path) -> Result<PathBuf> {
+    let partial = plan::partial(target)?;
+    if partial.exists() {
+        if !partial.join(MARKER).exists() {
+            return Err(Error::new(Reason::TargetNotEmpty, format!("{} exists and is not ours", partial.display()))
+                .hint("move it away; lifeboat builds there before it puts the data dir in place"));
+        }
+        discard(&partial)?;
+    }
+    make_dir(&partial, 0o700)?;
+    File::create(partial.join(MARKER)).map_err(|source| Error::io("create", partial.display(), source))?;
+    Ok(partial)
+}
+
+fn discard(partial: &Path) -> Result<()> {
+    std::fs::remove_dir_all(partial).map_err(|source| Error::io("remove", partial.display(), source))
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|source| Error::io("create", path.display(), source))
+}
+
+/// Writes database, WAL and snap below `dir`; the database is checked on its way and then given its new members.
+fn write(
+    plaintext: &mut dyn Read,
+    dir: &Path,
+    data: &etcdfile::Plan,
+) -> Result<(crate::capture::CaptureReceipt, Committed)> {
+    for planned in &data.dirs {
+        make_dir(&dir.join(&planned.path), planned.mode)?;
+    }
+    let path = dir.join(&data.db);
+    let db = create(&path, 0o600)?;
+    let receipt = copy(plaintext, dir, &db)?;
+    let committed = rewrite::commit(&db, &receipt.report, &data.edits).map_err(|source| {
+        Error::new(Reason::Damaged, "the database could not be given its new members").on("rewrite", path.display()).because(source)
+    })?;
+    db.sync_all().map_err(|source| Error::io("sync", path.display(), source))?;
+    for planned in &data.files {
+        let path = dir.join(&planned.path);
+        let file = create(&path, planned.mode)?;
+        etcdfile::WriteAt::write_all_at(&file, &planned.bytes, 0)
+            .and_then(|()| file.sync_all())
+            .map_err(|source| Error::io("write", path.display(), source))?;
+    }
+    for planned in data.dirs.iter().rev() {
+        sync_dir(&dir.join(&planned.path))?;
+    }
+    Ok((receipt, committed))
+}
+
+fn create(path: &Path, mode: u32) -> Result<File> {
+    let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path);
+    opened.map_err(|source| Error::io("create", path.display(), source))
+}
+
+/// Decompresses here, and checks and writes on a second thread.
+fn copy(plaintext: &mut dyn Read, notes_dir: &Path, db: &File) -> Result<crate::capture::CaptureReceipt> {
+    let (send, receive) = std::sync::mpsc::sync_channel::<Vec<u8>>(PIECES_AHEAD);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let mut observer = Observer::new(notes_dir);
+            let mut at = 0u64;
+            for piece in receive {
+                observer.push(&piece, |bytes| {
+                    etcdfile::WriteAt::write_all_at(db, bytes, at)?;
+                    at += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    Ok(())
+                })?;
+            }
+            observer.finish()
+        });
+        let read = pump(plaintext, &send);
+        drop(send);
+        let written = writer.join().map_err(|_| Error::new(Reason::Internal, "the writer stopped"))?;
+        // A reader that failed explains a writer that saw too little; a writer that failed explains itself.
+        read.and(written)
+    })
+}
+
+fn pump(plaintext: &mut dyn Read, send: &std::sync::mpsc::SyncSender<Vec<u8>>) -> Result<()> {
+    loop {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let limit = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
+        plaintext.take(limit).read_to_end(&mut piece).map_err(|source| {
+            Error::new(Reason::Damaged, "the backup cannot be decrypted or decompressed to its end").because(source)
+        })?;
+        // The writer hangs up only when it failed, and its own error is the one to show.
+        if piece.is_empty() || send.send(piece).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Puts the finished dir in place: one rename, between synced parents.
+fn finish(partial: &Path, target: &Path) -> Result<()> {
+    let marker = partial.join(MARKER);
+    std::fs::remove_file(&marker).map_err(|source| Error::io("remove", marker.display(), source))?;
+    sync_dir(partial)?;
+    std::fs::rename(partial, target).map_err(|source| {
+        Error::io("rename to", target.display(), source)
+            .hint(format!("the finished data dir is {}; a target that is a mount point cannot be renamed over", partial.display()))
+    })?;
+    match target.parent() {
+        Some(parent) => sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }),
+        None => Ok(()),
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<()> {
+    let opened = File::open(path).and_then(|dir| dir.sync_all());
+    opened.map_err(|source| Error::io("sync", path.display(), source))
+}

@@ -1,0 +1,155 @@
+//! Scratch space: the only places where plaintext or notes on it may touch a disk, and how they leave it again.
+
+use crate::error::{Error, Reason, Result};
+use etcdfile::{FileSpill, Spill};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Notes of a stream check that outgrew their memory: a nameless file, made when the first note needs it.
+pub struct Notes {
+    dir: PathBuf,
+    file: Option<FileSpill>,
+}
+
+impl Notes {
+    pub fn new(dir: &Path) -> Self {
+        Notes { dir: dir.to_owned(), file: None }
+    }
+
+    fn open(&self) -> std::io::Result<FileSpill> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let path = self.dir.join(format!(".notes-{}-{:08x}", std::process::id(), random_u32()?));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        // Unlinked at once: it is gone with the process, however that ends.
+        std::fs::remove_file(&path)?;
+        Ok(FileSpill::new(file))
+    }
+}
+
+impl Spill for Notes {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.file.is_none() {
+            let file = self.open().map_err(|why| {
+                std::io::Error::new(why.kind(), format!("a scratch file in {}: {why}", self.dir.display()))
+            })?;
+            self.file = Some(file);
+        }
+        match &mut self.file {
+            Some(file) => file.append(bytes),
+            None => Err(std::io::Error::other("no scratch file")),
+        }
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        match &self.file {
+            Some(file) => file.read_exact_at(buffer, offset),
+            None => Err(std::io::Error::other("nothing was spilled")),
+        }
+    }
+}
+
+/// Random bits for names; they need to be unique, not secret.
+pub fn random_u32() -> std::io::Result<u32> {
+    getrandom::u32().map_err(std::io::Error::other)
+}
+
+/// The random half of a backup's id.
+pub fn random_u64() -> Result<u64> {
+    getrandom::u64().map_err(|source| Error::new(Reason::Internal, "this machine gives no random numbers").because(source))
+}
+
+/// The scratch dir of the proof: one fixed name, 0700, held by one process at a time, wiped before and after.
+pub struct Scratch {
+    dir: PathBuf,
+    /// Held for as long as this lives; the kernel lets go of it however the process ends.
+    _lock: File,
+}
+
+impl Scratch {
+    /// Takes the dir for this process and wipes what a killed run left there.
+    pub fn claim(parent: &Path) -> Result<Scratch> {
+        let make = |source| Error::io("create", parent.display(), source);
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(make)?;
+        let lock_path = parent.join("proof.lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(|source| Error::io("open", lock_path.display(), source))?;
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Error::new(Reason::Budget, format!("another proof is running in {}", parent.display()))
+                .hint("one proof at a time on a host; wait for it, or give another proof.scratch.dir"));
+        }
+        let scratch = Scratch { dir: parent.join("proof"), _lock: lock };
+        scratch.wipe()?;
+        let made = DirBuilder::new().mode(0o700).create(&scratch.dir);
+        made.map_err(|source| Error::io("create", scratch.dir.display(), source))?;
+        Ok(scratch)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Removes everything in it. The end of a proof calls this and reports a failure; dropping is only the safety net.
+    pub fn wipe(&self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Ok(()) => Ok(()),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(Error::io("wipe", self.dir.display(), source)),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = self.wipe() {
+            tracing::error!(%error, "plaintext may be left in the scratch dir: remove it by hand");
+        }
+    }
+}
+
+/// Fails unless the file system of `path` has `needed` bytes free; `what` names the use.
+pub fn require_space(path: &Path, needed: u64, what: &str) -> Result<u64> {
+    let free = free_bytes(path)?;
+    if free < needed {
+        let text = format!("{what} needs {needed} bytes, but {} has {free} bytes free", path.display());
+        return Err(Error::new(Reason::NoSpace, text).hint("free space there, or use another file system"));
+    }
+    Ok(free)
+}
+
+/// Bytes that an unprivileged writer still has on the file system of `path`, or of its nearest parent that exists.
+pub fn free_bytes(path: &Path) -> Result<u64> {
+    let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let stat = rustix::fs::statvfs(there).map_err(|source| Error::io("ask the free space of", there.display(), source.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_leave_no_name_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut notes = Notes::new(dir.path());
+        assert!(notes.read_exact_at(&mut [0; 1], 0).is_err());
+        notes.append(b"abc").unwrap();
+        let mut back = [0; 3];
+        notes.read_exact_at(&mut back, 0).unwrap();
+        assert_eq!(&back, b"abc");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_second_proof_waits_and_a_killed_ones_plaintext_is_wiped() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("proof")).unwrap();
+        std::fs::write(dir.path().join("proof/db"), "secret").unwrap();
+        let scratch = Scratch::claim(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(scratch.dir()).unwrap().count(), 0);
+        assert_eq!(Scratch::claim(dir.path()).err().map(|e| e.reason), Some(Reason::Budget));
+        drop(scratch);
+        assert!(!dir.path().join("proof").exists());
+        assert!(Scratch::claim(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,148 @@
+//! Object names, built from validated parts only: no string from outside becomes a path.
+
+use crate::config::ClusterName;
+use chrono::{DateTime, Utc};
+use lifeboat_policy::id::BackupId;
+use object_store::path::Path;
+use std::fmt;
+
+/// The name of one object below a store's prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The detached signature that stands beside a signed JSON object.
+    pub fn signature(&self) -> ObjectKey {
+        ObjectKey(format!("{}.minisig", self.0))
+    }
+
+    pub(super) fn below(&self, prefix: &Path) -> Path {
+        self.0.split('/').fold(prefix.clone(), |path, part| path.join(part))
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the objects of one cluster live: the layout of `agent/docs/objects.md`.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    cluster: ClusterName,
+}
+
+/// What a listed name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Blob,
+    Sums,
+    Manifest,
+    ManifestSignature,
+    Verdict,
+    VerdictSignature,
+    Tombstone,
+    TombstoneSignature,
+}
+
+impl Layout {
+    pub fn new(cluster: &ClusterName) -> Self {
+        Layout { cluster: cluster.clone() }
+    }
+
+    pub fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    fn key(&self, rest: fmt::Arguments<'_>) -> ObjectKey {
+        ObjectKey(format!("{}/{rest}", self.cluster))
+    }
+
+    pub fn blob(&self, id: &BackupId) -> ObjectKey {
+        self.key(format_args!("backups/{id}/db.zst.age"))
+    }
+
+    pub fn sums(&self, id: &BackupId) -> ObjectKey {
+        self.key(format_args!("backups/{id}/db.zst.age.sums"))
+    }
+
+    pub fn manifest(&self, id: &BackupId) -> ObjectKey {
+        self.key(format_args!("backups/{id}/manifest.json"))
+    }
+
+    pub fn verdict(&self, id: &BackupId, at: DateTime<Utc>, random: u32) -> ObjectKey {
+        self.key(format_args!("proofs/{id}/{}-{random:08x}.json", stamp(at)))
+    }
+
+    pub fn tombstone(&self, id: &BackupId, at: DateTime<Utc>, random: u32) -> ObjectKey {
+        self.key(format_args!("tombstones/{id}/{}-{random:08x}.json", stamp(at)))
+    }
+
+    /// Reads a listed name back. `None`: not one of ours, to be counted and never touched.
+    pub fn parse(&self, name: &str) -> Option<(BackupId, Kind, ObjectKey)> {
+        let rest = name.strip_prefix(self.cluster.as_str())?.strip_prefix('/')?;
+        let mut parts = rest.split('/');
+        let (folder, id, file) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let id = BackupId::parse(id).ok()?;
+        let kind = match (folder, file) {
+            ("backups", "db.zst.age") => Kind::Blob,
+            ("backups", "db.zst.age.sums") => Kind::Sums,
+            ("backups", "manifest.json") => Kind::Manifest,
+            ("backups", "manifest.json.minisig") => Kind::ManifestSignature,
+            ("proofs", file) if is_note(file, ".json") => Kind::Verdict,
+            ("proofs", file) if is_note(file, ".json.minisig") => Kind::VerdictSignature,
+            ("tombstones", file) if is_note(file, ".json") => Kind::Tombstone,
+            ("tombstones", file) if is_note(file, ".json.minisig") => Kind::TombstoneSignature,
+            _ => return None,
+        };
+        Some((id, kind, ObjectKey(name.to_owned())))
+    }
+}
+
+fn stamp(at: DateTime<Utc>) -> impl fmt::Display {
+    at.format("%Y%m%dT%H%M%SZ")
+}
+
+/// `YYYYMMDDTHHMMSSZ-<8 hex>` and the ending.
+fn is_note(file: &str, ending: &str) -> bool {
+    let Some(name) = file.strip_suffix(ending) else { return false };
+    let Some((time, random)) = name.split_once('-') else { return false };
+    chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
+        && random.len() == 8
+        && random.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_built_is_read_back_and_a_foreign_one_is_not() {
+        let layout = Layout::new(&ClusterName::parse("prod-eu-1").unwrap());
+        let at = DateTime::from_timestamp(1_795_400_000, 0).unwrap();
+        let id = BackupId::new(at, 7);
+        for (key, kind) in [
+            (layout.blob(&id), Kind::Blob),
+            (layout.sums(&id), Kind::Sums),
+            (layout.manifest(&id), Kind::Manifest),
+            (layout.manifest(&id).signature(), Kind::ManifestSignature),
+            (layout.verdict(&id, at, 9), Kind::Verdict),
+            (layout.tombstone(&id, at, 9).signature(), Kind::TombstoneSignature),
+        ] {
+            assert_eq!(layout.parse(key.as_str()), Some((id.clone(), kind, key.clone())));
+        }
+        for foreign in ["prod-eu-1/backups/x/db.zst.age", "prod-eu-1/readme", "other/backups/a/manifest.json", "prod-eu-1"] {
+            assert_eq!(layout.parse(foreign), None);
+        }
+        let deep = format!("{}/more", layout.blob(&id));
+        assert_eq!(layout.parse(&deep), None);
+    }
+}

@@ -1,0 +1,198 @@
+//! The one sentence, and what stands behind it: computed from the catalog alone, so that every agent says the same.
+
+use crate::catalog::{Catalog, Trusted};
+use crate::catalog::manifest::Equality;
+use crate::config::Config;
+use crate::keys::Distrust;
+use chrono::{DateTime, Utc};
+use lifeboat_policy::freshness;
+use lifeboat_policy::id::BackupId;
+use lifeboat_policy::proof::{Level, Standing};
+use lifeboat_policy::retention::{self, Plan, Rules};
+use lifeboat_policy::schedule::Cron;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the catalog is measured against.
+#[derive(Clone, Debug)]
+pub struct Yardstick {
+    pub required: Level,
+    /// Absent where no config is at hand: then nothing can be late.
+    pub backup_cron: Option<Cron>,
+    pub backup_limit: Duration,
+    pub proof_limit: Duration,
+    pub alert_after_backup: Option<Duration>,
+    pub alert_after_proof: Option<Duration>,
+    pub rules: Option<Rules>,
+}
+
+impl Yardstick {
+    pub fn from_config(config: &Config, required: Level) -> Yardstick {
+        Yardstick {
+            required,
+            backup_cron: config.schedule.backup.clone(),
+            backup_limit: config.limits.backup,
+            proof_limit: config.limits.prove,
+            alert_after_backup: config.alert_after.backup,
+            alert_after_proof: config.alert_after.proof,
+            rules: Some(crate::setup::rules(config)),
+        }
+    }
+
+    /// Without a config: only what the objects themselves say.
+    pub fn bare(required: Level) -> Yardstick {
+        Yardstick {
+            required,
+            backup_cron: None,
+            backup_limit: Duration::ZERO,
+            proof_limit: Duration::ZERO,
+            alert_after_backup: None,
+            alert_after_proof: None,
+            rules: None,
+        }
+    }
+}
+
+/// A proven backup, as the one sentence names it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restorable {
+    pub id: BackupId,
+    pub captured_at: DateTime<Utc>,
+    pub level: Level,
+    pub proven_at: DateTime<Utc>,
+    pub took_seconds: f64,
+}
+
+/// Something that a person has to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// `proof_failed`, `unsigned`, `missing`, `history_broken`, `diverged`: the label of `lifeboat_findings`.
+    pub kind: &'static str,
+    pub what: String,
+    pub hint: &'static str,
+}
+
+/// Every kind there is, so that its series exist before anything is found.
+pub const FINDING_KINDS: [&str; 5] = ["proof_failed", "diverged", "unsigned", "history_broken", "missing"];
+
+/// Every way in which prune can be frozen against the operator's wish. Having no `keep` is a wish.
+pub const FREEZES: [&str; 3] = ["nothing_proven", "clock_ahead", "too_many"];
+
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub restorable: Option<Restorable>,
+    pub newest_captured_at: Option<DateTime<Utc>>,
+    /// When the newest backup's proof ended.
+    pub proof_last_success_at: Option<DateTime<Utc>>,
+    pub backup_deadline: Option<DateTime<Utc>>,
+    pub proof_deadline: Option<DateTime<Utc>>,
+    pub missed_slots: u32,
+    /// By `proven`, `unproven`, `failed`, `untrusted`.
+    pub counts: BTreeMap<&'static str, usize>,
+    pub findings: Vec<Finding>,
+    pub sealed_bytes: u64,
+    /// `None` where no rules are known.
+    pub plan: Option<Plan>,
+}
+
+pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, now: DateTime<Utc>) -> Summary {
+    let newest = catalog.newest();
+    let restorable = catalog.newest_proven(yardstick.required).and_then(|entry| restorable(entry, yardstick.required));
+    let slot = |entry: &Trusted| entry.manifest.slot.unwrap_or(entry.manifest.captured_at);
+    let proven_slot = catalog.newest_proven(yardstick.required).map(slot);
+    let deadline = |newest, limit, fixed| {
+        yardstick.backup_cron.as_ref().and_then(|cron| freshness::deadline(newest, cron, limit, fixed))
+    };
+    Summary {
+        newest_captured_at: newest.map(|entry| entry.manifest.captured_at),
+        proof_last_success_at: restorable.as_ref().map(|proven| proven.proven_at),
+        backup_deadline: deadline(newest.map(slot), yardstick.backup_limit, yardstick.alert_after_backup),
+        proof_deadline: deadline(
+            proven_slot,
+            yardstick.backup_limit + yardstick.proof_limit,
+            yardstick.alert_after_proof,
+        ),
+        missed_slots: yardstick
+            .backup_cron
+            .as_ref()
+            .map_or(0, |cron| freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)),
+        counts: counts(catalog, yardstick.required),
+        findings: findings(catalog, yardstick.required),
+        sealed_bytes: catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum(),
+        plan: yardstick.rules.as_ref().map(|rules| plan(catalog, yardstick.required, rules, now)),
+        restorable,
+    }
+}
+
+/// The retention plan for a catalog, as `prune` would carry it out.
+pub fn plan(catalog: &Catalog, required: Level, rules: &Rules, now: DateTime<Utc>) -> Plan {
+    retention::plan(&catalog.facts(required, rules.grace), rules, now)
+}
+
+fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
+    match entry.standing(required) {
+        Standing::Proven { level, at, took_seconds } => Some(Restorable {
+            id: entry.id().clone(),
+            captured_at: entry.manifest.captured_at,
+            level,
+            proven_at: at,
+            took_seconds,
+        }),
+        _ => None,
+    }
+}
+
+/// The word for a standing, in JSON, on screens and in metrics.
+pub fn state(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Proven { .. } => "proven",
+        Standing::Failed { .. } => "failed",
+        Standing::Unproven { .. } => "unproven",
+    }
+}
+
+fn counts(catalog: &Catalog, required: Level) -> BTreeMap<&'static str, usize> {
+    let mut counts: BTreeMap<_, _> = ["proven", "unproven", "failed"].into_iter().map(|state| (state, 0)).collect();
+    for entry in &catalog.trusted {
+        *counts.entry(state(&entry.standing(required))).or_default() += 1;
+    }
+    counts.insert("untrusted", catalog.untrusted.len());
+    counts
+}
+
+fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |kind, what, hint| findings.push(Finding { kind, what, hint });
+    for entry in &catalog.trusted {
+        let id = entry.id();
+        if let Standing::Failed { level, at } = entry.standing(required) {
+            let what = format!("backup {id} failed its proof at {level}, {}", at.format("%Y-%m-%d %H:%M"));
+            add("proof_failed", what, "see `lifeboat show` for the step that failed; the backups before it are untouched");
+        }
+        if !entry.present {
+            add("missing", format!("the data of backup {id} is missing from the store"), "it cannot be restored; find out who deleted it");
+        }
+        if let Equality::Differs { found } = &entry.manifest.equality {
+            add("diverged", format!("backup {id}: {found}"), "compare the members: `etcdctl endpoint hashkv --cluster`");
+        }
+    }
+    for untrusted in &catalog.untrusted {
+        let what = format!("backup {} does not count: {}", untrusted.id, untrusted.why);
+        add("unsigned", what, trust_hint(&untrusted.why));
+    }
+    for stray in &catalog.strays {
+        add("unsigned", format!("{} does not count: {}", stray.path, stray.why), trust_hint(&stray.why));
+    }
+    for id in &catalog.missing_parents {
+        let what = format!("backup {id} is named by a later one, but is gone without a signed tombstone");
+        add("history_broken", what, "somebody or something else deleted it; check who may delete in this store");
+    }
+    findings
+}
+
+fn trust_hint(why: &Distrust) -> &'static str {
+    match why {
+        Distrust::NoKey(_) | Distrust::WrongKey(_) => "add the signer's public key under keys.trusted_keys, if it is yours",
+        _ => "nobody should write here but lifeboat; find out who did",
+    }
+}
