@@ -1,0 +1,8 @@
+//! The one test binary: everything that needs more than one crate, a real server or the whole tree.
+#![allow(clippy::disallowed_methods)] // tests have a clock and an environment of their own
+
+mod capture;
+mod chart;
+mod e2e;
+mod harness;
+mod tidy;

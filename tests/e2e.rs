@@ -1,0 +1,12 @@
+//! End to end: the real binary against real etcds, real stores and stock tools, on good days and on bad ones.
+
+mod agents;
+mod damage;
+mod interrupted;
+mod line;
+mod refusals;
+mod run;
+mod s3;
+mod secrets;
+mod stock;
+mod trust;

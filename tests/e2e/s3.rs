@@ -1,0 +1,162 @@
+//! The same line with a bucket as its store, and what a bucket can refuse.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use lifeboat::config::{ClusterName, StoreConfig};
+use lifeboat::error::Reason;
+use lifeboat::store::{Layout, Store};
+use lifeboat_policy::id::BackupId;
+use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
+use lifeboat_tests::s3::{Bucket, Moto, S3};
+use lifeboat_tests::server::{free_port, wait_until};
+use lifeboat_tests::tools;
+use lifeboat_tests::world::{Place, World, keyspace, refs};
+use serde_json::{Value, json};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+#[test]
+fn the_whole_line_runs_on_a_bucket() {
+    let mut world = World::in_bucket(Etcd::V3_6, S3::shared().bucket());
+    world.add_secret("testsecret");
+    let before = keyspace::records(world.etcd());
+    let first = world.backup();
+    world.run(&["prove"]).expect_code(0);
+    keyspace::put(world.etcd(), "/later", "than the first");
+    let second = world.json(&["backup", "--wait-proven", "2m"])["backup"].clone();
+    assert_eq!(second["stores"][0]["proof"]["level"], "booted");
+
+    world.run(&["prune", "--apply"]).expect_code(0);
+    std::thread::sleep(Duration::from_millis(2100));
+    let pruned = world.json(&["prune", "--apply"]);
+    assert_eq!(pruned["delete"][0]["id"], first["id"]);
+    let listed = world.list();
+    assert_eq!((listed.len(), &listed[0]["id"], &listed[0]["stores"][0]["present"]), (1, &second["id"], &json!(true)));
+    world.run(&["status"]).expect_code(0);
+
+    world.etcd = None;
+    let target = world.path("data");
+    let flags = world.flags();
+    world.run_bare(&[&["restore", "--data-dir", text(&target), "--yes", "--no-bump"], refs(&flags).as_slice()].concat()).expect_code(0);
+    let etcd = RealEtcd::on_data_dir(Etcd::V3_6, "m0", &target);
+    let after = keyspace::records(&etcd);
+    assert_eq!(after.len(), before.len() + 1);
+    assert!(before.iter().all(|record| after.contains(record)));
+}
+
+#[test]
+fn a_missing_bucket_wrong_credentials_and_a_dead_endpoint_are_told_apart() {
+    let bucket = S3::shared().bucket();
+    let mut world = World::around(None, Some(bucket.clone()));
+    world.add_secret("canary-wrong-secret");
+    world.run(&["list"]).expect_code(0);
+
+    let usual = world.field("stores").to_owned();
+    std::fs::write(world.path("wrong.yaml"), "access_key_id: testkey\nsecret_access_key: canary-wrong-secret\n").unwrap();
+    world.set("stores", usual.replace("options.yaml", "wrong.yaml"));
+    world.refused(&["list"], 5, "store_denied").says(&["cannot list", "check the store's credentials"]);
+    std::fs::write(world.path("wrong.yaml"), "access_key_id: nobody\nsecret_access_key: canary-wrong-secret\n").unwrap();
+    world.refused(&["prune"], 5, "store_denied");
+
+    world.set("stores", usual.replace(&bucket.name, "no-such-bucket"));
+    for command in [&["list"], &["status"]] {
+        world.refused(command, 5, "store_bucket_missing").says(&["no-such-bucket", "create the bucket"]);
+    }
+    let endpoint = format!("http://127.0.0.1:{}", free_port());
+    world.set("stores", usual.replace(&bucket.endpoint, &endpoint));
+    world.refused(&["list"], 5, "store_unreachable").says(&["cannot list", "check the store's endpoint"]);
+
+    world.set("stores", usual.replace("region", "regoin"));
+    world.refused(&["list"], 3, "config").says(&["regoin", "did you mean `region`"]);
+    let flags = ["list", "--store", &world.place.url(), "--store-option", "regoin=x", "--trust", "backup=x"].map(str::to_owned);
+    let refused = world.run_bare(&refs(&flags));
+    assert!(matches!(refused.code, Some(2 | 3)), "{refused:?}");
+}
+
+fn store(bucket: &Bucket) -> Store {
+    let options = bucket.options().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let name = "main".to_owned();
+    let url = bucket.url();
+    Store::open(&StoreConfig { name, url, options, options_file: None, timeout: Duration::from_secs(20) }).expect("it opens")
+}
+
+#[test]
+fn a_name_that_is_taken_is_never_overwritten() {
+    // The error says that another test did it first, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let cluster = ClusterName::parse("prod").expect("a name");
+    let id: BackupId = "20261123T022543Z-9c3cc18d41e6cbff".parse().expect("an id");
+    let key = Layout::new(&cluster).manifest(&id);
+    let moto = Moto::start();
+    for bucket in [moto.bucket(), S3::shared().bucket()] {
+        let store = store(&bucket);
+        runtime.block_on(async {
+            store.create(&key, "first".into()).await.expect("the name is free");
+            store.create(&key, "first".into()).await.expect("a retry that meets its own bytes is a success");
+            let error = store.create(&key, "second".into()).await.expect_err("others' bytes are a conflict");
+            assert_eq!(error.reason, Reason::StoreConflict, "{error}");
+            assert_eq!(&store.read(&key, 100).await.expect("it is there")[..], b"first");
+        });
+    }
+}
+
+const UPLOADS: &str = "
+import boto3, sys
+endpoint, bucket = sys.argv[1:]
+client = boto3.client('s3', endpoint_url=endpoint, region_name='us-east-1', aws_access_key_id='testkey', aws_secret_access_key='testsecret')
+uploads = client.list_multipart_uploads(Bucket=bucket).get('Uploads', [])
+objects = client.list_objects_v2(Bucket=bucket).get('Contents', [])
+print(len(uploads), len(objects))
+";
+
+/// How many uploads are under way in a bucket, and how many objects are in it.
+fn uploads(bucket: &Bucket) -> String {
+    let mut command = Command::new(tools::python());
+    command.env_clear().args(["-c", UPLOADS, &bucket.endpoint, &bucket.name]);
+    String::from_utf8(tools::succeed(&mut command)).unwrap().trim().to_owned()
+}
+
+#[test]
+fn an_interrupted_backup_leaves_no_parts_in_a_bucket() {
+    let bucket = S3::shared().bucket();
+    let options = Options { flags: vec!["--unsafe-no-fsync".to_owned()], ..Options::default() };
+    let etcd = RealEtcd::start(Etcd::V3_6, options);
+    keyspace::fill_bulk(&etcd, 40);
+    let world = World::around(Some(etcd), Some(bucket.clone()));
+    assert_eq!(uploads(&bucket), "0 0");
+    let mut run = world.lifeboat(&["backup"]).start(&world.path("log"));
+    let pid = world.etcd().pid(0).to_string();
+    let signal = |name: &str| tools::succeed(Command::new("sh").args(["-c", "kill -\"$1\" \"$2\"", "kill", name, &pid]));
+    // Long enough to be in the middle, short enough not to be at the end; where it was not, the code below says so.
+    wait_until(Duration::from_secs(20), || run.ended().is_some() || uploads(&bucket).starts_with('1'));
+    signal("STOP");
+    run.signal("INT");
+    let mut ended = None;
+    wait_until(Duration::from_secs(30), || {
+        ended = run.ended();
+        ended.is_some()
+    });
+    signal("CONT");
+    assert_eq!(ended.and_then(|status| status.code()), Some(130), "{}", run.log());
+    assert_eq!(uploads(&bucket), "0 0");
+}
+
+#[test]
+fn a_folder_named_by_flags_needs_no_config_and_a_prefix_keeps_stores_apart() {
+    let world = World::backed_up();
+    let Place::Folder(folder) = &world.place else { panic!("a folder") };
+    let above = format!("file://{}", folder.parent().unwrap().display());
+    let flags = ["list", "--json", "--store", &above, "--cluster", "store", "--trust", "backup=RWQ"];
+    let refused = world.run_bare(&flags).expect_code(3).json();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("not a minisign public key"), "{refused:#}");
+    let mut flags = world.flags();
+    flags.push("--json".to_owned());
+    let listed = world.run_bare(&[&["list"], refs(&flags).as_slice()].concat()).expect_code(0).json();
+    let proofs: Vec<&Value> = listed["backups"].as_array().unwrap().iter().map(|entry| &entry["stores"][0]["proof"]["outcome"]).collect();
+    assert_eq!(proofs, [&Value::Null, &json!("passed")]);
+}

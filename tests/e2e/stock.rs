@@ -1,0 +1,117 @@
+//! What Lifeboat writes, other people's tools can read: on the worst day nobody needs Lifeboat.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use lifeboat_tests::real_etcd::{Etcd, RealEtcd, etcdutl};
+use lifeboat_tests::tools;
+use lifeboat_tests::world::keyspace;
+use lifeboat_tests::world::{CLUSTER, World, flip};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// `age -d -i IDENTITY SEALED | zstd -d > INTO`.
+fn open_by_hand(identity: &Path, sealed: &Path, into: &Path) {
+    let mut age = Command::new(tools::age())
+        .arg("-d")
+        .arg("-i")
+        .arg(identity)
+        .arg(sealed)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("age starts");
+    let pipe = age.stdout.take().expect("its output is a pipe");
+    let file = File::create(into).expect("the folder is ours");
+    let zstd = Command::new(tools::zstd()).arg("-d").stdin(pipe).stdout(file).status().expect("zstd starts");
+    assert!(age.wait().expect("age ends").success() && zstd.success());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn age_and_zstd_give_what_etcd_sent_and_etcdutl_restores_it() {
+    for version in Etcd::ALL {
+        let world = World::new(version);
+        let saved = world.path("saved.db");
+        world.etcd().etcdctl(&["snapshot", "save", saved.to_str().unwrap()]);
+        let entry = world.backup();
+        let before = keyspace::records(world.etcd());
+        let id = entry["id"].as_str().unwrap();
+        let manifest = &world.json(&["show", id])["backup"]["manifest"];
+        for identity in ["prove.key", "recovery.key"] {
+            let opened = world.path(&format!("opened-by-{identity}.db"));
+            open_by_hand(&world.key(identity), &world.object(id, "db.zst.age"), &opened);
+            same_as_etcd_sent(&std::fs::read(&opened).unwrap(), &std::fs::read(&saved).unwrap(), manifest);
+        }
+
+        let opened = world.path("opened-by-recovery.key.db");
+        let status = etcdutl(version, &["snapshot", "status", opened.to_str().unwrap(), "--write-out", "json"]);
+        let status: Value = serde_json::from_str(&status).expect("etcdutl prints JSON");
+        assert_eq!(status["revision"], entry["revision"]);
+        let data = world.path("by-etcdutl");
+        etcdutl(version, &["snapshot", "restore", opened.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]);
+        let etcd = RealEtcd::on_data_dir(version, "default", &data);
+        assert_eq!(keyspace::records(&etcd), before, "on etcd {}", version.line());
+    }
+}
+
+/// Byte for byte; should etcd have committed between the two snapshots, then all but the two meta pages and their digest.
+fn same_as_etcd_sent(opened: &[u8], saved: &[u8], manifest: &Value) {
+    assert_eq!(manifest["plaintext"]["bytes"], opened.len());
+    assert_eq!(manifest["plaintext"]["sha256"], hex(opened));
+    let (db, trailer) = opened.split_at(opened.len() - 32);
+    assert_eq!(trailer, Sha256::digest(db).as_slice(), "etcd's own trailer");
+    assert_eq!(opened.len(), saved.len());
+    let page = usize::try_from(manifest["db"]["page_bytes"].as_u64().unwrap()).unwrap();
+    assert_eq!(db[2 * page..], saved[2 * page..saved.len() - 32]);
+    let txid = |file: &[u8]| file[page + 64..page + 72].to_vec().max(file[64..72].to_vec());
+    if txid(opened) == txid(saved) {
+        assert!(opened == saved, "one transaction, two different snapshots");
+    }
+}
+
+fn minisign(file: &Path, key: &str) -> bool {
+    let output = Command::new(tools::minisign()).arg("-Vm").arg(file).args(["-P", key]).output().expect("minisign starts");
+    output.status.success()
+}
+
+/// The second line of a `.pub` file.
+fn public(path: PathBuf) -> String {
+    std::fs::read_to_string(path).unwrap().lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn minisign_verifies_manifest_verdict_and_tombstone_and_sha256sum_the_rest() {
+    let world = World::backed_up();
+    let [newer, older] = world.list().try_into().expect("two backups");
+    world.run(&["prove"]).expect_code(0);
+    world.run(&["prune", "--apply"]).expect_code(0);
+    let signed = [("backups", "backup", &newer, "manifest.json"), ("proofs", "prove", &newer, ""), ("tombstones", "prune", &older, "")];
+    for (folder, role, entry, name) in signed {
+        let start = format!("{CLUSTER}/{folder}/{}/{name}", entry["id"].as_str().unwrap());
+        let wanted = |found: &String| found.starts_with(&start) && found.ends_with(".json");
+        let name = world.objects().into_iter().find(wanted).unwrap_or_else(|| panic!("there is no {start}"));
+        let file = world.folder().join(&name);
+        assert!(minisign(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name}");
+        assert!(!minisign(&file, &public(world.key("operator.sign.pub"))), "{name} by another key");
+        let object: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).expect("signed objects are JSON");
+        assert_eq!((object["path"].as_str(), object["cluster"].as_str()), (Some(name.as_str()), Some(CLUSTER)));
+        assert_eq!(object["signer"], hex(public(world.key(&format!("{role}.sign.pub"))).as_bytes()));
+        flip(&file, 20);
+        assert!(!minisign(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name} after a flipped bit");
+    }
+    let id = older["id"].as_str().unwrap();
+    let manifest: Value = serde_json::from_slice(&std::fs::read(world.object(id, "manifest.json")).unwrap()).unwrap();
+    for (object, field) in [("db.zst.age", "sealed"), ("db.zst.age.sums", "sums")] {
+        let said = tools::succeed(Command::new("sha256sum").arg(world.object(id, object)));
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(said.split(' ').next(), manifest[field]["sha256"].as_str(), "{object}");
+    }
+    let sums = std::fs::read_to_string(world.object(id, "db.zst.age.sums")).unwrap();
+    let sealed = std::fs::read(world.object(id, "db.zst.age")).unwrap();
+    let expected: Vec<String> = sealed.chunks(4 << 20).map(hex).collect();
+    assert_eq!(sums.lines().collect::<Vec<_>>(), expected);
+}
