@@ -37,15 +37,15 @@ pub fn main() -> ExitCode {
 }
 
 fn act(cli: &Cli, output: &Output) -> Result<()> {
+    // object_store and etcd-client speak TLS through whichever provider the process installed: ring, once, here.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Err(Error::new(Reason::Internal, "a second TLS provider was installed"));
+    }
     match &cli.command {
         Command::Keygen(args) => return keygen::keygen(args, output),
         Command::CheckConfig(args) => return check_config::check_config(cli, args, output),
         Command::ExitCodes => return exit_codes::exit_codes(output),
         _ => {}
-    }
-    // object_store and etcd-client speak TLS through whichever provider the process installed: ring, once, here.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        return Err(Error::new(Reason::Internal, "a second TLS provider was installed"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

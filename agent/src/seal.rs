@@ -141,7 +141,13 @@ mod tests {
     fn what_is_sealed_opens_with_age_and_zstd_and_its_sums_fit() {
         let identity = age::x25519::Identity::generate();
         let recipients = Recipients::new(vec![identity.to_public()]).unwrap();
-        let plaintext: Vec<u8> = (0..9_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut noise = 1u64;
+        let plaintext: Vec<u8> = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 56) as u8
+        })
+        .take(9_000_000)
+        .collect();
         let mut sealed: Vec<Bytes> = Vec::new();
         let mut sealer = Sealer::new(&recipients, |chunk| {
             sealed.push(chunk);

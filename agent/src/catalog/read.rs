@@ -3,7 +3,7 @@
 use super::manifest::{Manifest, Signed, Tombstone, Verdict};
 use super::{Catalog, Stray, Trusted, Untrusted, note};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Reason, Result};
 use crate::keys::{Distrust, Trust};
 use crate::store::{Found, Kind, Layout, ObjectKey, Store};
 use bytes::Bytes;
@@ -76,6 +76,11 @@ impl Reader {
         Reader { store, layout, trust, cache: Mutex::default() }
     }
 
+    /// The same store, believing whatever is well formed: a person consented to it, for one command.
+    pub fn by_consent(self) -> Self {
+        Reader { trust: Trust::by_consent(), ..self }
+    }
+
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -104,7 +109,7 @@ impl Reader {
             .map(|(key, found)| async move {
                 let signature = match signatures.get(key.signature().as_str()) {
                     Some(found) => self.cached(&key.signature(), found, note::SIGNATURE_CAP).await?,
-                    None => None,
+                    None => self.unlisted_signature(&key).await?,
                 };
                 // Gone between the listing and now: somebody pruned it, and the next reading will not show it.
                 let Some(json) = self.cached(&key, &found, note::JSON_CAP).await? else { return Ok(None) };
@@ -115,6 +120,15 @@ impl Reader {
             .try_collect::<Vec<_>>()
             .await?;
         Ok(read.into_iter().flatten().collect())
+    }
+
+    /// A listing is no snapshot: an object that appeared while it ran may stand in it without its signature, which was
+    /// written before it. So the store is asked directly before anybody is alarmed.
+    async fn unlisted_signature(&self, key: &ObjectKey) -> Result<Option<Bytes>> {
+        match self.store.read_if_there(&key.signature(), note::SIGNATURE_CAP).await {
+            Err(error) if error.reason == Reason::Damaged => Ok(None), // too large to be one
+            read => read,
+        }
     }
 
     async fn cached(&self, key: &ObjectKey, found: &Found, cap: u64) -> Result<Option<Bytes>> {

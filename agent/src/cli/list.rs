@@ -83,8 +83,8 @@ fn table(shown: &[&Trusted], yardstick: &Yardstick, summary: &Summary, short: us
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let lines: Vec<String> = table.lines().map(|line| format!("{}\n", line.trim_end().strip_prefix(' ').unwrap_or(&line).trim_end())).collect();
-    lines.concat()
+    let trimmed = |line: String| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end());
+    table.lines().map(trimmed).collect()
 }
 
 fn kept(plan: &lifeboat_policy::retention::Plan, entry: &Trusted) -> String {

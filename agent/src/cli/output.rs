@@ -4,20 +4,24 @@ use crate::error::Error;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub struct Output {
     json: bool,
     quiet: bool,
+    /// Whether the one document stands on standard output already.
+    answered: AtomicBool,
 }
 
 impl Output {
     pub fn new(json: bool, quiet: bool) -> Self {
-        Output { json, quiet }
+        Output { json, quiet, answered: AtomicBool::new(false) }
     }
 
 
     /// The answer: `fields` as a JSON document, or `text`.
     pub fn answer(&self, now: DateTime<Utc>, cluster: Option<&str>, fields: Value, text: &str) {
+        self.answered.store(true, Ordering::Relaxed);
         if !self.json {
             return print(text);
         }
@@ -40,8 +44,10 @@ impl Output {
         }
     }
 
+    /// An answer that is bad news (`status` with findings, a proof that failed) stays the only document: then the error
+    /// goes to people alone.
     pub fn failure(&self, error: &Error) {
-        if self.json {
+        if self.json && !self.answered.load(Ordering::Relaxed) {
             let now = crate::clock::Clock::now(&crate::clock::SystemClock);
             self.answer(now, None, json!({ "error": failure(error) }), "");
             return;

@@ -308,7 +308,7 @@ pub(super) fn leaf(
     scratch.clear();
     let mut items = LeafItems::new(bytes, header.count);
     let mut before: Option<Revision> = None;
-    while let Some(item) = items.next() {
+    for item in items.by_ref() {
         let item = item?;
         let Some(revision) = Revision::parse(item.key).filter(|_| item.flags == 0) else {
             let used = other_leaf(header, bytes)?;
@@ -347,7 +347,7 @@ pub(super) fn leaf(
 fn other_leaf(header: Header, bytes: &[u8]) -> Result<usize, Malformed> {
     let mut items = LeafItems::new(bytes, header.count);
     let mut before: &[u8] = &[];
-    while let Some(item) = items.next() {
+    for item in items.by_ref() {
         let key = item?.key;
         if before >= key {
             return Err(Malformed::Order);
@@ -360,7 +360,7 @@ fn other_leaf(header: Header, bytes: &[u8]) -> Result<usize, Malformed> {
 fn branch(header: Header, bytes: &[u8]) -> Result<usize, Malformed> {
     let mut items = BranchItems::new(bytes, header.count);
     let mut before: &[u8] = &[];
-    while let Some(item) = items.next() {
+    for item in items.by_ref() {
         let key = item?.key;
         if before >= key {
             return Err(Malformed::Order);

@@ -1,5 +1,8 @@
 //! Real etcd servers on loopback, ended by the handle that started them.
 
+// Tests ask the environment where the servers are, and wait by the clock.
+#![allow(clippy::disallowed_methods)]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
