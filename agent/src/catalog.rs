@@ -3,6 +3,11 @@
 //! An entry climbs from listed to trusted (its manifest's signature, role, cluster and place hold) to proven (a trusted
 //! verdict says so). What does not climb is shown with the reason and counts for nothing.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
+)]
+
 pub mod manifest;
 pub mod note;
 mod publish;
@@ -14,7 +19,7 @@ use crate::keys::Distrust;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::choice::{self, Candidate};
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::proof::{Level, Standing, VerdictFact, standing};
+use lifeboat_policy::proof::{Because, Level, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
 use manifest::{Equality, Manifest, Tombstone, Verdict};
 
@@ -137,16 +142,24 @@ impl Catalog {
 
     /// Everything that a restore may choose from, the untrusted included, so that consent can name them.
     pub fn candidates(&self, required: Level) -> Vec<Candidate> {
-        self.trusted
-            .iter()
-            .map(|entry| Candidate {
-                id: entry.id().clone(),
-                lineage: entry.manifest.lineage.to_string(),
-                revision: entry.manifest.db.revision,
-                captured_at: entry.manifest.captured_at,
-                standing: entry.standing(required),
-                trusted: choice::Trusted::Yes,
-            })
-            .collect()
+        let trusted = self.trusted.iter().map(|entry| Candidate {
+            id: entry.id().clone(),
+            lineage: entry.manifest.lineage.to_string(),
+            revision: entry.manifest.db.revision,
+            captured_at: entry.manifest.captured_at,
+            standing: entry.standing(required),
+            trusted: choice::Trusted::Yes,
+        });
+        // Of these nothing but the name is known, since what their manifests say is not believed: its date places them.
+        let newest = self.newest().map(|entry| &entry.manifest);
+        let untrusted = self.untrusted.iter().map(move |entry| Candidate {
+            id: entry.id.clone(),
+            lineage: newest.map(|newest| newest.lineage.to_string()).unwrap_or_default(),
+            revision: newest.map_or(0, |newest| newest.db.revision),
+            captured_at: entry.id.captured_at(),
+            standing: Standing::Unproven { because: Because::NotTried },
+            trusted: choice::Trusted::No(entry.why.to_string()),
+        });
+        trusted.chain(untrusted).collect()
     }
 }

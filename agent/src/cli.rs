@@ -10,6 +10,7 @@ mod list;
 mod log;
 mod open;
 mod output;
+mod progress;
 mod prove;
 mod prune;
 mod restore;
@@ -18,6 +19,7 @@ mod show;
 mod status;
 
 use crate::error::{Error, Reason, Result};
+use crate::store;
 use args::{Cli, Command};
 use clap::Parser as _;
 use output::Output;
@@ -52,7 +54,7 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
         .build()
         .map_err(|source| Error::io("start", "the runtime", source))?;
     runtime.block_on(async {
-        match &cli.command {
+        let done = match &cli.command {
             Command::Run => run::run(cli).await,
             Command::Status(args) => status::status(cli, args, output).await,
             Command::List(args) => list::list(cli, args, output).await,
@@ -62,6 +64,8 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Restore(args) => restore::restore(cli, args, output).await,
             Command::Prune(args) => prune::prune(cli, args, output).await,
             Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes => Ok(()), // carried out above
-        }
+        };
+        store::settle().await;
+        done
     })
 }

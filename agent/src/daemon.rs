@@ -1,6 +1,10 @@
 //! The agent: every role of the config, until SIGTERM. Each role is one loop, so no two runs of a kind ever overlap.
 
+mod backoff;
 pub mod backup;
+mod backups;
+mod proofs;
+mod prunes;
 mod run;
 mod shared;
 pub mod signals;

@@ -12,7 +12,7 @@ use std::io::Read;
 use tokio::sync::mpsc;
 
 /// Chunks between the download and the opener; each is 4 MiB.
-const CHUNKS_AHEAD: usize = 2;
+const CHUNKS_AHEAD: usize = 1;
 /// Plaintext is handed on in pieces of this size.
 const PIECE_BYTES: usize = 512 << 10;
 /// An object of sums has 65 bytes a chunk: enough for 64 GiB, and a cap for hostile ones.
@@ -48,7 +48,7 @@ pub async fn sealed(
     let key = layout.blob(&manifest.id);
     check_size(store, &key, manifest.sealed.bytes).await?;
     let (mut whole, mut done) = (Hasher::default(), 0);
-    let chunks = store.read_chunks(&key, manifest.sealed.bytes, CHUNK_BYTES as u64);
+    let chunks = store.read_chunks(&key, manifest.sealed.bytes, CHUNK_BYTES);
     let mut chunks = std::pin::pin!(chunks.enumerate());
     while let Some((index, chunk)) = chunks.next().await {
         let chunk = chunk?;

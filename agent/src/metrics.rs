@@ -149,10 +149,10 @@ pub fn set_catalog(catalog: &Catalog, summary: &Summary, store: &str) {
         gauge!("lifeboat_backup_revision", "etcd_cluster" => cluster()).set(db.revision as f64);
         gauge!("lifeboat_backup_keys", "etcd_cluster" => cluster()).set(db.keys as f64);
     }
-    set_plan(&cluster(), summary);
+    set_plan(&cluster(), &store(), summary);
 }
 
-fn set_plan(cluster: &str, summary: &Summary) {
+fn set_plan(cluster: &str, store: &str, summary: &Summary) {
     let Some(plan) = &summary.plan else { return };
     let cluster = || cluster.to_owned();
     let frozen = plan.frozen.as_ref().map(|freeze| freeze.as_str());
@@ -161,7 +161,7 @@ fn set_plan(cluster: &str, summary: &Summary) {
         gauge!("lifeboat_prune_frozen", "etcd_cluster" => cluster(), "reason" => reason).set(if on { 1 } else { 0 });
     }
     let overdue = plan.verdicts.iter().filter(|verdict| verdict.action == Action::Delete).count();
-    gauge!("lifeboat_prune_overdue_backups", "etcd_cluster" => cluster()).set(number(overdue));
+    gauge!("lifeboat_prune_overdue_backups", "etcd_cluster" => cluster(), "store" => store.to_owned()).set(number(overdue));
 }
 
 fn seconds(at: DateTime<Utc>) -> f64 {

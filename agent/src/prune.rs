@@ -1,5 +1,10 @@
 //! Prune: carries out a retention plan, and can do nothing else. Tombstone first; after the grace, manifest first.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
+)]
+
 use crate::catalog::manifest::Tombstone;
 use crate::catalog::{Catalog, Trusted, note};
 use crate::error::{Error, Reason, Result};

@@ -1,5 +1,10 @@
 //! Restore: from a chosen backup to a data dir that etcd starts from. Built aside, checked, synced, renamed; never over anything.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
+)]
+
 mod plan;
 
 use crate::capture::Observer;

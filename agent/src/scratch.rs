@@ -59,6 +59,9 @@ pub fn random_u64() -> Result<u64> {
     getrandom::u64().map_err(|source| Error::new(Reason::Internal, "this machine gives no random numbers").because(source))
 }
 
+/// Where a proof notes the process, leader of its own group, that works in its scratch dir.
+pub const PID_FILE: &str = "etcd.pid";
+
 /// The scratch dir of the proof: one fixed name, 0700, held by one process at a time, wiped before and after.
 pub struct Scratch {
     dir: PathBuf,
@@ -79,6 +82,7 @@ impl Scratch {
                 .hint("one proof at a time on a host; wait for it, or give another proof.scratch.dir"));
         }
         let scratch = Scratch { dir: parent.join("proof"), _lock: lock };
+        scratch.end_leftover();
         scratch.wipe()?;
         let made = DirBuilder::new().mode(0o700).create(&scratch.dir);
         made.map_err(|source| Error::io("create", scratch.dir.display(), source))?;
@@ -87,6 +91,22 @@ impl Scratch {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Ends the etcd that a killed proof left running with a backup's secrets in memory. The lock says that its prover is
+    /// gone; its pid may be somebody else's by now, so only a process that works in this very dir is ended.
+    fn end_leftover(&self) {
+        let Ok(text) = std::fs::read_to_string(self.dir.join(PID_FILE)) else { return }; // none was started
+        let Some(pid) = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw) else { return };
+        let works_in = std::fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
+        let same = works_in.is_ok_and(|cwd| std::fs::canonicalize(&self.dir).is_ok_and(|dir| dir == cwd));
+        if !same {
+            return;
+        }
+        match rustix::process::kill_process_group(pid, rustix::process::Signal::KILL) {
+            Ok(()) => tracing::warn!(%text, "ended the etcd that a killed proof had left running"),
+            Err(error) => tracing::error!(%error, %text, "an etcd of a killed proof is still running: end it by hand"),
+        }
     }
 
     /// Removes everything in it. The end of a proof calls this and reports a failure; dropping is only the safety net.

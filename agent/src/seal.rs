@@ -5,9 +5,16 @@ use crate::error::{Error, Reason, Result};
 use crate::keys::Recipients;
 use bytes::{Bytes, BytesMut};
 use std::io::Write;
+use zstd::zstd_safe::CParameter;
 
 /// The sealed bytes are summed in pieces of this size, so that each can be checked before anything is decrypted.
 pub const CHUNK_BYTES: usize = 4 << 20;
+
+/// Sealed bytes are handed on in pieces of this size, a whole number to a chunk: whoever takes them holds no more than needed.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What the compressor's thread takes at a time. Its own choice, four windows, costs more memory and gains nothing.
+const JOB_BYTES: u32 = 1 << 20;
 
 /// Level 1: on etcd's own data it is 4 % larger than level 3 and costs half the processor time, which is etcd's to have.
 const ZSTD_LEVEL: i32 = 1;
@@ -55,7 +62,7 @@ pub struct SealReceipt {
     pub recipients: Vec<Digest>,
 }
 
-/// Takes plaintext, gives sealed chunks to `out` as they fill. You **must** call `finish`, or there is no receipt.
+/// Takes plaintext, gives sealed bytes to `out` in pieces as they fill. You **must** call `finish`, or there is no receipt.
 pub struct Sealer<F: FnMut(Bytes) -> std::io::Result<()>> {
     chain: zstd::Encoder<'static, age::stream::StreamWriter<Chunks<F>>>,
     recipients: Vec<Digest>,
@@ -67,10 +74,10 @@ impl<F: FnMut(Bytes) -> std::io::Result<()>> Sealer<F> {
         let encryptor = age::Encryptor::with_recipients(recipients.as_dyn()).map_err(|source| {
             Error::new(Reason::Config, "these recipients cannot be used together").because(source)
         })?;
-        let chunks = Chunks { buffer: BytesMut::with_capacity(CHUNK_BYTES), whole: Hasher::default(), sums: Sums::default(), bytes: 0, out };
-        let sealed = encryptor.wrap_output(chunks).map_err(failed)?;
+        let sealed = encryptor.wrap_output(Chunks::new(out)).map_err(failed)?;
         let mut chain = zstd::Encoder::new(sealed, ZSTD_LEVEL).map_err(failed)?;
         chain.multithread(1).map_err(failed)?;
+        chain.set_parameter(CParameter::JobSize(JOB_BYTES)).map_err(failed)?;
         chain.include_checksum(true).map_err(failed)?;
         Ok(Sealer { chain, recipients: recipients.fingerprints() })
     }
@@ -91,9 +98,11 @@ fn failed(source: std::io::Error) -> Error {
     Error::new(Reason::Internal, "sealing stopped").because(source)
 }
 
-/// Cuts the sealed bytes into chunks and sums them.
+/// Sums the sealed bytes, each chunk and the whole, and hands them on in pieces.
 struct Chunks<F: FnMut(Bytes) -> std::io::Result<()>> {
-    buffer: BytesMut,
+    piece: BytesMut,
+    chunk: Hasher,
+    chunk_bytes: usize,
     whole: Hasher,
     sums: Sums,
     bytes: u64,
@@ -101,17 +110,41 @@ struct Chunks<F: FnMut(Bytes) -> std::io::Result<()>> {
 }
 
 impl<F: FnMut(Bytes) -> std::io::Result<()>> Chunks<F> {
-    fn cut(&mut self) -> std::io::Result<()> {
-        let chunk = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK_BYTES)).freeze();
-        self.whole.update(&chunk);
-        self.sums.0.push(Digest::of(&chunk));
-        self.bytes += chunk.len() as u64;
-        (self.out)(chunk)
+    fn new(out: F) -> Self {
+        Chunks {
+            piece: BytesMut::with_capacity(PIECE_BYTES),
+            chunk: Hasher::default(),
+            chunk_bytes: 0,
+            whole: Hasher::default(),
+            sums: Sums::default(),
+            bytes: 0,
+            out,
+        }
+    }
+
+    fn hand_on(&mut self) -> std::io::Result<()> {
+        let piece = std::mem::replace(&mut self.piece, BytesMut::with_capacity(PIECE_BYTES)).freeze();
+        self.whole.update(&piece);
+        self.chunk.update(&piece);
+        self.chunk_bytes += piece.len();
+        self.bytes += piece.len() as u64;
+        if self.chunk_bytes == CHUNK_BYTES {
+            self.end_chunk();
+        }
+        (self.out)(piece)
+    }
+
+    fn end_chunk(&mut self) {
+        self.sums.0.push(std::mem::take(&mut self.chunk).finish());
+        self.chunk_bytes = 0;
     }
 
     fn finish(mut self) -> std::io::Result<(u64, Digest, Sums)> {
-        if !self.buffer.is_empty() {
-            self.cut()?;
+        if !self.piece.is_empty() {
+            self.hand_on()?;
+        }
+        if self.chunk_bytes > 0 {
+            self.end_chunk();
         }
         Ok((self.bytes, self.whole.finish(), self.sums))
     }
@@ -119,11 +152,11 @@ impl<F: FnMut(Bytes) -> std::io::Result<()>> Chunks<F> {
 
 impl<F: FnMut(Bytes) -> std::io::Result<()>> Write for Chunks<F> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let room = CHUNK_BYTES - self.buffer.len();
+        let room = PIECE_BYTES - self.piece.len();
         let taken = &bytes[..bytes.len().min(room)];
-        self.buffer.extend_from_slice(taken);
-        if self.buffer.len() == CHUNK_BYTES {
-            self.cut()?;
+        self.piece.extend_from_slice(taken);
+        if self.piece.len() == PIECE_BYTES {
+            self.hand_on()?;
         }
         Ok(taken.len())
     }
@@ -149,8 +182,8 @@ mod tests {
         .take(9_000_000)
         .collect();
         let mut sealed: Vec<Bytes> = Vec::new();
-        let mut sealer = Sealer::new(&recipients, |chunk| {
-            sealed.push(chunk);
+        let mut sealer = Sealer::new(&recipients, |piece| {
+            sealed.push(piece);
             Ok(())
         })
         .unwrap();
@@ -158,13 +191,14 @@ mod tests {
             sealer.push(piece).unwrap();
         }
         let receipt = sealer.finish().unwrap();
-        assert!(sealed.len() > 1);
-        for (index, chunk) in sealed.iter().enumerate() {
+        assert!(sealed.iter().all(|piece| piece.len() <= PIECE_BYTES));
+        let sealed = sealed.concat();
+        assert!(sealed.len() > CHUNK_BYTES, "{} bytes are not more than one chunk", sealed.len());
+        for (index, chunk) in sealed.chunks(CHUNK_BYTES).enumerate() {
             assert!(receipt.sums.matches(index, chunk));
         }
         assert_eq!(Sums::parse(&receipt.sums.to_text(), receipt.bytes).unwrap(), receipt.sums);
         assert!(Sums::parse(&receipt.sums.to_text(), receipt.bytes + (CHUNK_BYTES as u64)).is_err());
-        let sealed = sealed.concat();
         assert_eq!(receipt.sha256, Digest::of(&sealed));
         let opened = age::decrypt(&identity, &sealed).unwrap();
         assert_eq!(zstd::decode_all(&opened[..]).unwrap(), plaintext);

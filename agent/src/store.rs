@@ -12,10 +12,11 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use key::{Kind, Layout, ObjectKey};
-pub use upload::Upload;
+pub use upload::{Upload, settle};
 
 /// How many ranges of one object are read at a time: enough to hide a store's latency, small enough for a pod's memory.
 const READ_AHEAD: usize = 3;
@@ -27,6 +28,8 @@ pub struct Store {
     name: String,
     url: String,
     prefix: Path,
+    /// Of a folder store: the folder, which is never made here.
+    folder: Option<PathBuf>,
 }
 
 /// What a listing says of one object.
@@ -66,9 +69,23 @@ impl Store {
     /// Fails where the bucket or folder is missing or may not be listed, which reads alone would hide as "not found".
     pub async fn check(&self) -> Result<()> {
         self.count("list");
+        self.require_folder()?;
         match self.inner.list(Some(&self.prefix)).next().await {
             Some(Err(source)) => Err(self.failed("list", &self.url, source)),
             Some(Ok(_)) | None => Ok(()),
+        }
+    }
+
+    /// A volume that was unmounted under a running agent must not silently become a folder on the root disk.
+    fn require_folder(&self) -> Result<()> {
+        match &self.folder {
+            Some(folder) if !folder.is_dir() => {
+                let text = format!("the store's folder {} does not exist", folder.display());
+                Err(Error::new(Reason::StoreBucketMissing, text)
+                    .on("open", &self.url)
+                    .hint("mount it or create it, then try again"))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -76,6 +93,7 @@ impl Store {
     pub async fn create(&self, key: &ObjectKey, bytes: Bytes) -> Result<()> {
         self.count("create");
         let path = key.below(&self.prefix);
+        self.require_folder()?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.inner.put_opts(&path, bytes.clone().into(), options).await {
             Ok(_) => Ok(()),
@@ -92,6 +110,7 @@ impl Store {
     /// Begins a large object; it exists only once `Upload::finish` returned.
     pub async fn upload(&self, key: &ObjectKey) -> Result<Upload> {
         self.count("upload");
+        self.require_folder()?;
         let started = self.inner.put_multipart(&key.below(&self.prefix)).await;
         started
             .map(|inner| Upload::new(inner, self.clone(), key.clone()))
@@ -141,11 +160,10 @@ impl Store {
         &'a self,
         key: &'a ObjectKey,
         size: u64,
-        chunk: u64,
+        chunk: usize,
     ) -> impl Stream<Item = Result<Bytes>> + use<'a> {
-        let starts = (0..size).step_by(usize::try_from(chunk).unwrap_or(usize::MAX));
-        futures::stream::iter(starts)
-            .map(move |start| self.read_range(key, start..(start + chunk).min(size)))
+        futures::stream::iter((0..size).step_by(chunk))
+            .map(move |start| self.read_range(key, start..(start + chunk as u64).min(size)))
             .buffered(READ_AHEAD)
     }
 

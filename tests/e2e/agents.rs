@@ -27,7 +27,7 @@ fn seen(world: &World) -> BTreeMap<String, (u64, u64, i64, i64)> {
 #[test]
 fn two_agents_overwrite_nothing_keep_the_list_clean_and_prune_without_harm() {
     let mut world = World::new(Etcd::V3_6);
-    world.set("schedule", "{ backup: \"*/2 * * * * *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 200ms }");
+    world.set("schedule", "{ backup: \"*/2 * * * * *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 1s }");
     world.set("keep", "{ last: 3, min_proven: 1 }");
     world.set("prune", "{ grace: 2s, min_age: 1s }");
     world.set("proof", world.field("proof").replacen('{', "{ level: sound,", 1));

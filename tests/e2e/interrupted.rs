@@ -1,5 +1,6 @@
 //! Runs that end in the middle: by a signal, by a kill, by a full disk. What is left harms nobody and the next run gets through.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -88,8 +89,11 @@ fn a_killed_restore_leaves_only_its_partial_dir_and_a_rerun_succeeds() {
     assert_eq!(exit_code(&mut run), None, "it was killed before it was done:\n{}", run.log());
     assert_eq!(names(&world.path("restored")), ["data.partial"]);
 
+    let begun = || std::fs::metadata(partial.join(".lifeboat-partial")).and_then(|marker| marker.modified()).ok();
+    let killed = begun();
     let mut run = world.lifeboat(&restore).start(&world.path("interrupted.log"));
-    soon("the database, anew", || std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20));
+    let anew = || begun().is_some() && begun() != killed;
+    soon("the database, anew", || anew() && std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20));
     run.signal("INT");
     assert_eq!(exit_code(&mut run), Some(130), "{}", run.log());
     assert!(run.log().contains("the target was not touched"), "{}", run.log());
@@ -121,8 +125,6 @@ fn a_killed_proof_leaves_plaintext_that_the_next_one_wipes() {
     assert!(!scratch.exists());
     assert_eq!(world.list()[0]["stores"][0]["proof"]["outcome"], "passed");
 }
-
-use std::os::unix::fs::PermissionsExt as _;
 
 /// Processes that work in a folder.
 fn working_in(dir: &Path) -> Vec<u32> {

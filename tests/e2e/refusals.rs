@@ -168,7 +168,7 @@ fn a_bad_cron_line_and_unknown_fields_are_all_told_at_once_with_their_places() {
     for command in ["check-config", "list", "run"] {
         let error = world.refused(&[command], 3, "config");
         let cron = format!("config.yaml:{schedule}:21: ");
-        let typo = format!("config.yaml:{schedule}:37: ");
+        let typo = format!("config.yaml:{schedule}:35: ");
         let unknown = format!("config.yaml:{compres}:1: ");
         error.says(&["the config has 3 errors", &cron, &typo, "did you mean `jitter`", &unknown, "compres", "fix: "]);
     }

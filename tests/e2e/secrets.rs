@@ -46,7 +46,8 @@ fn no_secret_shows_in_any_answer_error_log_or_object() {
         for more in [&["-vv"][..], &["--json", "-vv"], &["--log", "json", "-vv"]] {
             world.run(&[arguments, more].concat());
         }
-        world.run_with(&bad, arguments).expect_code(3);
+        let code = if arguments[0] == "restore" { 7 } else { 3 }; // its target is looked at first, and is full by then
+        world.run_with(&bad, arguments).expect_code(code);
     }
     assert!(world.path("data/member/snap/db").exists(), "the runs did their work");
     let flags = world.flags();

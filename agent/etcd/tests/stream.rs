@@ -511,7 +511,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_chunking_gives_the_same_report(cuts in proptest::collection::vec(1usize..9000, 1..40), page_size in prop::sample::select(vec![512usize, 4096, 65536])) {
+    fn any_chunking_gives_the_same_report(
+        cuts in proptest::collection::vec(1usize..9000, 1..40),
+        page_size in prop::sample::select(vec![512usize, 4096, 65536]),
+    ) {
         let bytes = Db { records: history(300, 50, 700), page_size, per_leaf: 9, ..Db::default() }.build();
         let mut stream = StreamCheck::new(NoSpill, BUDGET);
         let mut rest = bytes.as_slice();
@@ -550,7 +553,8 @@ proptest! {
 
     #[test]
     fn damage_in_many_places_never_panics(flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60)) {
-        let mut bytes = Db { records: history(120, 20, 9), per_leaf: 7, per_branch: 3, page_size: 512, freelist: true, ..Db::default() }.build();
+        let db = Db { records: history(120, 20, 9), per_leaf: 7, per_branch: 3, page_size: 512, ..Db::default() };
+        let mut bytes = Db { freelist: true, ..db }.build();
         for (at, value) in flips {
             let at = at.index(bytes.len());
             bytes[at] = value;

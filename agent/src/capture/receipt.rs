@@ -7,7 +7,7 @@ use etcdfile::{Report, StreamCheck, Trailed};
 use std::path::Path;
 
 /// Notes on records are kept in memory up to this many bytes, then in a scratch file.
-const NOTES_BUDGET_BYTES: usize = 16 << 20;
+const NOTES_BUDGET_BYTES: usize = 8 << 20;
 
 /// Proof that a whole, sound snapshot passed: only `Observer::finish` makes one.
 #[derive(Clone, Debug)]

@@ -129,6 +129,12 @@ pub struct Blob {
     pub sha256: Digest,
 }
 
+impl Blob {
+    pub fn of(bytes: &[u8]) -> Blob {
+        Blob { bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX), sha256: Digest::of(bytes) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
     pub id: BackupId,

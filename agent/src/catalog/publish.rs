@@ -3,7 +3,6 @@
 use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Hash, Manifest, MemberFacts, Parent};
 use super::{Catalog, Trusted, note};
 use crate::capture::{CaptureReceipt, Member};
-use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::keys::Signer;
 use crate::seal::{CHUNK_BYTES, SealReceipt};
@@ -88,7 +87,7 @@ async fn read_back(store: &Store, layout: &Layout, id: &BackupId, seal: &SealRec
     if found != Some(seal.bytes) {
         return Err(differs(key.as_str()));
     }
-    let chunks = store.read_chunks(&key, seal.bytes, CHUNK_BYTES as u64).enumerate();
+    let chunks = store.read_chunks(&key, seal.bytes, CHUNK_BYTES).enumerate();
     // Each chunk is summed on its own thread: two cores read back twice as fast as one.
     let mut checked = std::pin::pin!(
         chunks
@@ -108,7 +107,7 @@ async fn read_back(store: &Store, layout: &Layout, id: &BackupId, seal: &SealRec
         }
     }
     let key = layout.sums(id);
-    if store.read(&key, sums.len() as u64 + 1).await? != *sums {
+    if store.read(&key, note::JSON_CAP.max(Blob::of(sums).bytes)).await? != *sums {
         return Err(differs(key.as_str()));
     }
     Ok(())
@@ -153,7 +152,7 @@ fn manifest(
         equality: Equality::NotCompared { because: "this version does not ask the live members".to_owned() },
         plaintext: Blob { bytes: capture.stream_bytes, sha256: capture.stream_sha256 },
         sealed: Blob { bytes: seal.bytes, sha256: seal.sha256 },
-        sums: Blob { bytes: sums.len() as u64, sha256: Digest::of(sums) },
+        sums: Blob::of(sums),
         recipients: seal.recipients,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         parents: before

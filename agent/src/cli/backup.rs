@@ -3,13 +3,13 @@
 use super::args::{BackupArgs, Cli, StoreArgs};
 use super::open::{self, CLOCK};
 use super::output::{Output, grouped, size};
+use super::progress::Progress;
 use super::{entry, log, prove};
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon;
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
 use crate::setup::BackupKit;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()> {
@@ -21,11 +21,8 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     };
     let kit = BackupKit::from_config(config, &CLOCK)?;
     let watch = Stopwatch::start();
-    let bar = bar(output, "backup");
-    let progress = |done: u64, all: u64| {
-        bar.set_length(all);
-        bar.set_position(done);
-    };
+    let bar = Progress::new(output, "backup");
+    let progress = |done: u64, all: u64| bar.at(done, all);
     let work = daemon::backup::backup(&opened.access, &kit, &CLOCK, None, &opened.catalog, &progress);
     let published = tokio::select! {
         published = work => published?,
@@ -33,7 +30,7 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
             return Err(Error::new(Reason::Interrupted, "stopped by a signal; nothing was published"));
         }
     };
-    bar.finish_and_clear();
+    bar.finish();
     let manifest = &published.entry.manifest;
     let mut text = format!(
         "backup {} of {}: revision {}, {} keys, {} sealed, from {} in {}\n",
@@ -61,17 +58,4 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     let fields = json!({ "backup": entry::trusted(&done, &opened.yardstick, None, store, short) });
     output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &text);
     failed.map_or(Ok(()), Err)
-}
-
-/// A bar on a terminal, nothing elsewhere: the answer says how long it took.
-pub fn bar(output: &Output, what: &'static str) -> ProgressBar {
-    let target = if output.is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    let template = "{prefix:8} {bytes:>10} of {total_bytes:<10} {wide_bar} {percent:>3} % {binary_bytes_per_sec:>12}";
-    // The template is fixed text; a bar without it would still move.
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.set_prefix(what);
-    bar
 }

@@ -107,3 +107,25 @@ fn finding(finding: &Finding) -> Value {
 fn indent(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, MapEnv};
+
+    fn parse(text: &str, name: &str) -> Config {
+        match Config::parse(text, name, &MapEnv::default()) {
+            Ok((config, _)) => config,
+            Err(findings) => panic!("{findings:#?}"),
+        }
+    }
+
+    #[test]
+    fn the_configs_that_people_are_told_to_paste_are_good() {
+        let readme = include_str!("../../../README.md");
+        let (_, rest) = readme.split_once("```yaml\n").expect("the README shows a config");
+        let (yaml, _) = rest.split_once("```").expect("the block ends");
+        assert!(parse(yaml, "README.md").keep.is_some());
+        let example = parse(include_str!("../../../examples/kubeadm-s3.yaml"), "kubeadm-s3.yaml");
+        assert_eq!(example.stores.len(), 1);
+    }
+}

@@ -49,7 +49,10 @@ pub async fn open(cli: &Cli, args: &StoreArgs, unverified: bool) -> Result<Opene
         }
         None => {
             let config = config(cli)?;
-            let access = Access::from_config(&config, &ProcessEnv)?;
+            let mut access = Access::from_config(&config, &ProcessEnv)?;
+            if unverified {
+                access.reader = access.reader.by_consent();
+            }
             let yardstick = Yardstick::from_config(&config, access.required);
             (access, yardstick, Some(config))
         }

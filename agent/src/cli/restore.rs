@@ -3,7 +3,8 @@
 use super::args::{AllowWord, Cli, RestoreArgs};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size, time};
-use super::{backup, entry, log};
+use super::progress::Progress;
+use super::{entry, log};
 use crate::catalog::Trusted;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
@@ -34,9 +35,8 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
     output.remark(&text);
     consent(args, &opened)?;
     let watch = Stopwatch::start();
-    let bar = backup::bar(output, "restore");
-    bar.set_length(chosen.manifest.sealed.bytes);
-    let progress = |done: u64| bar.set_position(done);
+    let bar = Progress::new(output, "restore");
+    let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
     let work = restore::build(opened.access.store(), opened.access.layout(), chosen, identities, plan.clone(), &progress);
     let built = tokio::select! {
         built = work => built?,
@@ -45,7 +45,7 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
                 .hint("run it again: what was begun beside it is cleared away by itself"));
         }
     };
-    bar.finish_and_clear();
+    bar.finish();
     let done = report(&opened, chosen, &plan, &built, watch.seconds());
     let fields = document(chosen, &plan, "restored", Some((&built, watch.seconds())));
     output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &done);
@@ -174,13 +174,23 @@ fn consent(args: &RestoreArgs, opened: &Opened) -> Result<()> {
 
 fn report(opened: &Opened, chosen: &Trusted, plan: &RestorePlan, built: &Built, seconds: f64) -> String {
     let manifest = &chosen.manifest;
-    let dropped = match built.committed.dropped_alarms {
-        0 => String::new(),
-        count => format!("  {count} alarms of the old cluster were cleared\n"),
-    };
+    let mut remarks = String::new();
+    if built.committed.dropped_alarms > 0 {
+        remarks.push_str(&format!("  {} alarms of the old cluster were cleared\n", built.committed.dropped_alarms));
+    }
+    if built.report.dangling_leases > 0 {
+        // Not of our making: the source cluster has it too. etcd serves such a key, but ends at the first put that keeps
+        // its lease, and again at every start after that.
+        remarks.push_str(&format!(
+            "  WARNING: {} keys name a lease that does not exist, as in the source cluster. Write these keys anew, without\n  \
+             --ignore-lease, before anything else does: leases {}\n",
+            built.report.dangling_leases,
+            built.report.dangling_lease_ids.iter().map(|id| format!("{id:x}")).collect::<Vec<_>>().join(", ")
+        ));
+    }
     let rate = size((manifest.db.bytes as f64 / seconds.max(0.001)) as u64);
     format!(
-        "RESTORED {} to {} in {}: {} keys, {} at {rate}/s, revision {}\n{dropped}\nNext\n  1. start etcd with --name {} \
+        "RESTORED {} to {} in {}: {} keys, {} at {rate}/s, revision {}\n{remarks}\nNext\n  1. start etcd with --name {} \
          --data-dir {}\n  2. check it: etcdctl endpoint status; etcdctl get --count-only --prefix \"\"\n  3. take a backup: \
          lifeboat backup --wait-proven 15m\n",
         opened.catalog.cluster,
@@ -207,7 +217,7 @@ fn document(chosen: &Trusted, plan: &RestorePlan, state: &str, done: Option<(&Bu
         },
         "report": done.map(|(built, seconds)| json!({
             "took_seconds": seconds, "keys": built.report.keys, "revision": built.committed.revision,
-            "db_bytes": built.committed.db_bytes,
+            "db_bytes": built.committed.db_bytes, "dangling_leases": built.report.dangling_leases,
         })),
         "state": state,
     })

@@ -15,11 +15,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// etcd sends 32 KiB at a time; they are handed on in batches, so that threads wake up seldom.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 512 << 10;
 /// Batches between two threads.
 const BATCHES_AHEAD: usize = 2;
-/// Sealed chunks between the sealing thread and the upload.
-const CHUNKS_AHEAD: usize = 1;
+/// Sealed pieces between the sealing thread and the upload, each of 256 KiB.
+const PIECES_AHEAD: usize = 4;
 
 type Batch = Vec<Bytes>;
 
@@ -80,12 +80,12 @@ async fn stream(
     let upload = access.store().upload(&access.layout().blob(&id)).await?;
     let (to_check, checks) = mpsc::channel::<Batch>(BATCHES_AHEAD);
     let (to_seal, seals) = mpsc::channel::<Batch>(BATCHES_AHEAD);
-    let (to_store, stores) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
+    let (to_store, stores) = mpsc::channel::<Bytes>(PIECES_AHEAD);
     let notes_dir = kit.notes_dir.clone();
     let checked = tokio::task::spawn_blocking(move || check(&notes_dir, checks, &to_seal));
-    let sealer = Sealer::new(&kit.recipients, move |chunk| {
+    let sealer = Sealer::new(&kit.recipients, move |piece| {
         // The upload hangs up only when it failed, and it tells why itself.
-        to_store.blocking_send(chunk).map_err(|_| std::io::Error::other("the upload stopped"))
+        to_store.blocking_send(piece).map_err(|_| std::io::Error::other("the upload stopped"))
     })?;
     let sealed = tokio::task::spawn_blocking(move || seal(sealer, seals));
     let (pumped, uploaded) = tokio::join!(pump(&mut snapshot, to_check, progress), send(upload, stores));
@@ -162,10 +162,10 @@ fn seal<F: FnMut(Bytes) -> std::io::Result<()>>(
     sealer.finish()
 }
 
-/// From sealed chunks into the store; the upload is not finished here, because the check may still say no.
-async fn send(mut upload: Upload, mut chunks: mpsc::Receiver<Bytes>) -> Result<Upload> {
-    while let Some(chunk) = chunks.recv().await {
-        upload.write(chunk).await?;
+/// From sealed pieces into the store; the upload is not finished here, because the check may still say no.
+async fn send(mut upload: Upload, mut pieces: mpsc::Receiver<Bytes>) -> Result<Upload> {
+    while let Some(piece) = pieces.recv().await {
+        upload.write(piece).await?;
     }
     Ok(upload)
 }

@@ -4,6 +4,7 @@ use super::binary::EtcdBinary;
 use crate::catalog::manifest::{Manifest, Step};
 use crate::clock::Stopwatch;
 use crate::error::{Error, Reason, Result};
+use crate::scratch::PID_FILE;
 use etcd_client::{Client, GetOptions};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -114,7 +115,11 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| Error::io("start", binary.path.display(), source))?;
-        Ok(Server { child, socket: scratch.join(CLIENT_SOCKET), log })
+        let server = Server { child, socket: scratch.join(CLIENT_SOCKET), log };
+        // For the next proof, should this one be killed: nothing else would end its etcd.
+        let (note, pid) = (scratch.join(PID_FILE), server.child.id().unwrap_or_default());
+        std::fs::write(&note, pid.to_string()).map_err(|source| Error::io("write", note.display(), source))?;
+        Ok(server)
     }
 
     /// Waits until etcd serves a linearizable read; says its last words if it does not.

@@ -22,7 +22,9 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         text.push_str(&cause.to_string());
         next = cause.source();
     }
-    text.to_lowercase()
+    // Names of buckets, hosts and ports must not be read as words: port 45031 is no status 503.
+    let words = text.split_whitespace().filter(|word| !word.starts_with("http://") && !word.starts_with("https://"));
+    words.collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 fn reason(source: &object_store::Error, text: &str) -> Reason {
@@ -41,7 +43,7 @@ fn reason(source: &object_store::Error, text: &str) -> Reason {
         _ if says(&["permission denied", "accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch", "403 forbidden"]) => {
             Reason::StoreDenied
         }
-        _ if says(&["slowdown", "429", "503", "too many requests"]) => Reason::StoreThrottled,
+        _ if says(&["slowdown", "429 too many requests", "503 service unavailable"]) => Reason::StoreThrottled,
         _ if says(&["certificate", "tls", "handshake"]) => Reason::StoreTls,
         _ if says(&["connection refused", "dns", "connect error", "error trying to connect", "unreachable"]) => {
             Reason::StoreUnreachable

@@ -16,11 +16,17 @@ const RETRY_FOR: Duration = Duration::from_secs(120);
 
 impl Store {
     pub fn open(config: &StoreConfig) -> Result<Store> {
-        let (inner, prefix) = match config.location()? {
-            Location::File(path) => open_folder(&path, &config.url)?,
-            Location::S3 { bucket, prefix } => open_s3(&bucket, &prefix, config)?,
-        };
-        Ok(Store { inner, name: config.name.clone(), url: config.url.clone(), prefix })
+        let (name, url) = (config.name.clone(), config.url.clone());
+        match config.location()? {
+            Location::File(path) => {
+                let (inner, prefix) = open_folder(&path, &url)?;
+                Ok(Store { inner, name, url, prefix, folder: Some(path) })
+            }
+            Location::S3 { bucket, prefix } => {
+                let (inner, prefix) = open_s3(&bucket, &prefix, config)?;
+                Ok(Store { inner, name, url, prefix, folder: None })
+            }
+        }
     }
 }
 

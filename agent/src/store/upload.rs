@@ -4,12 +4,28 @@ use super::{ObjectKey, Store};
 use crate::error::{Error, Reason, Result};
 use bytes::Bytes;
 use object_store::{MultipartUpload, PutPayload};
+use std::sync::LazyLock;
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
-/// S3 takes at most 10,000 parts: 8 MiB each reaches 78 GiB, ten times the largest etcd.
-const PART_BYTES: usize = 8 << 20;
+/// S3 takes parts of at least 5 MiB and at most 10,000 of them: 48 GiB, six times the largest etcd.
+const PART_BYTES: usize = 5 << 20;
 /// Parts on their way at a time.
 const PARTS_IN_FLIGHT: usize = 2;
+
+/// Aborts under way. They begin in `drop`, which cannot wait, so the process does before it ends.
+static ABORTS: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
+/// Longer than a store that answers needs; one that does not has a lifecycle rule.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Waits for the aborts of unfinished uploads: the last thing a process does.
+pub async fn settle() {
+    ABORTS.close();
+    if tokio::time::timeout(SETTLE_WITHIN, ABORTS.wait()).await.is_err() {
+        tracing::warn!("the store did not confirm that an unfinished upload was dropped; a lifecycle rule of the bucket will");
+    }
+}
 
 /// Nothing is visible in the store until `finish`; dropping it aborts.
 pub struct Upload {
@@ -86,10 +102,11 @@ impl Drop for Upload {
         self.in_flight.abort_all();
         let (Some(mut inner), Ok(runtime)) = (self.inner.take(), tokio::runtime::Handle::try_current()) else { return };
         let key = self.key.clone();
-        runtime.spawn(async move {
+        let abort = async move {
             if let Err(error) = inner.abort().await {
                 tracing::warn!(%key, %error, "an unfinished upload could not be aborted; a lifecycle rule of the bucket will");
             }
-        });
+        };
+        ABORTS.spawn_on(abort, &runtime);
     }
 }

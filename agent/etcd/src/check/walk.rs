@@ -347,35 +347,24 @@ impl<'a, S: Spill> Walk<'a, S> {
         let own = std::mem::replace(&mut self.seen, trees);
         self.freelist_pages = own.count();
         let Some(header) = header else { return Ok(()) };
-        if header.flags != FREELIST {
-            self.findings
-                .at(page, "the meta page says that this is the freelist, but it is not");
-            return Ok(());
-        }
-        let (count, from) = match header.count {
-            u16::MAX => (
-                le_u64(&note, HEADER_BYTES).unwrap_or(u64::MAX),
-                HEADER_BYTES.saturating_add(8),
-            ),
-            count => (u64::from(count), HEADER_BYTES),
-        };
-        let ids = narrow(count)
-            .checked_mul(8)
-            .and_then(|bytes| note.get(from..)?.get(..bytes));
-        let Some(ids) = ids else {
-            self.findings.at(page, "the freelist does not fit into its pages");
+        let Some((count, ids)) = freelist_ids(header, &note) else {
+            self.findings.at(
+                page,
+                "it is not the freelist that the meta page says it is, or is cut off",
+            );
             return Ok(());
         };
         let mut before = 1;
-        for id in ids.chunks_exact(8).filter_map(|id| le_u64(id, 0)) {
-            if id <= before || id >= high_water || own.contains(id) || self.seen.contains(id) {
-                self.findings.at(
-                    page,
-                    format!("the freelist names page {id} out of order, out of bounds or in use"),
-                );
-                break;
-            }
+        let mut fits = |id: u64| {
+            let fits = id > before && id < high_water && !own.contains(id) && !self.seen.contains(id);
             before = id;
+            fits
+        };
+        if let Some(id) = ids.chunks_exact(8).filter_map(|id| le_u64(id, 0)).find(|id| !fits(*id)) {
+            self.findings.at(
+                page,
+                format!("the freelist names page {id} out of order, out of bounds or in use"),
+            );
         }
         let known = count
             .saturating_add(own.count())
@@ -389,4 +378,14 @@ impl<'a, S: Spill> Walk<'a, S> {
         }
         Ok(())
     }
+}
+
+/// How many pages a freelist names, and their ids, eight bytes each.
+fn freelist_ids(header: Header, note: &[u8]) -> Option<(u64, &[u8])> {
+    let (count, from) = match header.count {
+        _ if header.flags != FREELIST => return None,
+        u16::MAX => (le_u64(note, HEADER_BYTES)?, HEADER_BYTES.checked_add(8)?),
+        count => (u64::from(count), HEADER_BYTES),
+    };
+    Some((count, note.get(from..)?.get(..narrow(count).checked_mul(8)?)?))
 }

@@ -1,0 +1,86 @@
+//! The loop of the role backup: one backup a slot, one catch-up, patience after a failure.
+
+use super::backoff::{Backoff, LONGEST};
+use super::backup::backup;
+use super::shared::Shared;
+use crate::catalog::Catalog;
+use crate::clock::Stopwatch;
+use crate::config::Role;
+use crate::error::{Error, Reason, Result};
+use crate::scratch;
+use crate::setup::BackupKit;
+use chrono::{DateTime, Utc};
+use lifeboat_policy::schedule::{Cron, Due, Fired, due_unfired, jitter};
+use std::time::Duration;
+
+pub(super) async fn turn(shared: &Shared) -> Result<()> {
+    let Some(cron) = shared.config.schedule.backup.clone() else {
+        return Err(Error::new(Reason::Config, "the role backup has no schedule.backup"));
+    };
+    let seed = scratch::random_u64()?;
+    let mut backoff = Backoff::new();
+    loop {
+        shared.expect("backup", shared.config.limits.backup);
+        let wait = match backup_if_due(shared, &cron, seed).await {
+            Ok(Some(until)) => {
+                backoff = Backoff::new();
+                if !shared.sleep_until("backup", until).await {
+                    return Ok(());
+                }
+                continue;
+            }
+            Ok(None) => Duration::ZERO,
+            Err(error) => {
+                tracing::error!(%error, reason = error.reason.name(), hint = error.hint, "backup failed");
+                let to_next = cron.next_after(shared.now()).map(|next| (next - shared.now()).to_std().unwrap_or_default());
+                backoff.next().min(to_next.unwrap_or(LONGEST))
+            }
+        };
+        if !shared.sleep("backup", wait).await {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes the backup that is due, or says when the next one is.
+async fn backup_if_due(shared: &Shared, cron: &Cron, seed: u64) -> Result<Option<DateTime<Utc>>> {
+    let due = |catalog: &Catalog| {
+        let fired: Fired = catalog.trusted.iter().filter_map(|entry| entry.manifest.slot).collect();
+        due_unfired(cron, &fired, shared.now())
+    };
+    let slot = match due(&*shared.refresh().await?) {
+        Due::NotBefore(next) => return Ok(Some(next)),
+        Due::Now { slot, missed } => {
+            if missed > 0 {
+                tracing::warn!(missed, "slots were missed; the newest is caught up");
+            }
+            slot
+        }
+    };
+    // Never more than a tenth of the period, so that a short schedule is not swallowed by its own jitter.
+    let spread = shared.config.schedule.jitter.min(cron.period_near(slot) / 10);
+    if !shared.sleep("backup", jitter(slot, spread, seed)).await {
+        return Ok(Some(slot));
+    }
+    // Read anew after the wait: another agent may have served the slot meanwhile.
+    let before = shared.refresh().await?;
+    match due(&before) {
+        Due::Now { slot: again, .. } if again == slot => {}
+        Due::Now { .. } => return Ok(None),
+        Due::NotBefore(next) => return Ok(Some(next)),
+    }
+    let watch = Stopwatch::start();
+    let kit = BackupKit::from_config(&shared.config, &*shared.clock)?;
+    let done = backup(&shared.access, &kit, &*shared.clock, Some(slot), &before, &|_, _| {}).await;
+    shared.count(Role::Backup, watch.elapsed(), done.as_ref().err().map(|error| error.reason));
+    let published = done?;
+    let manifest = &published.entry.manifest;
+    if let Some(why) = &published.new_lineage {
+        tracing::warn!(id = %manifest.id, why, "a new history begins with this backup");
+    }
+    tracing::info!(id = %manifest.id, revision = manifest.db.revision, keys = manifest.db.keys, member = manifest.etcd.member_name,
+        sealed_bytes = manifest.sealed.bytes, seconds = watch.seconds(), "backup published");
+    shared.refresh().await?;
+    shared.changed.notify_one();
+    Ok(None)
+}
