@@ -29,7 +29,12 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json(), cli.quiet);
-    match act(&cli, &output) {
+    // A panic is a bug, and an answer all the same: code 1 and a document, not Rust's own 101.
+    let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&cli, &output)));
+    let done = acted.unwrap_or_else(|_| {
+        Err(Error::new(Reason::Internal, "lifeboat broke: the lines above say where").hint("this is a bug: please report it"))
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.failure(&error);

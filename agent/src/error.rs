@@ -6,149 +6,66 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Why something failed. `name` is part of the interface; a new variant is a change of CLI.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    Internal,
-    Usage,
-    Config,
-    EtcdUnreachable,
-    EtcdDenied,
-    EtcdTls,
-    EtcdStalled,
-    EtcdUnhealthy,
-    StoreUnreachable,
-    StoreDenied,
-    StoreBucketMissing,
-    StoreThrottled,
-    StoreClockSkew,
-    StoreTls,
-    StoreTimeout,
-    StoreConflict,
-    NoBackup,
-    NotUsable,
-    TargetNotEmpty,
-    ConsentMissing,
-    PruneFrozen,
-    NoTrust,
-    Damaged,
-    Unsigned,
-    ObjectMissing,
-    KeyWrong,
-    ProofFailed,
-    Findings,
-    NoSpace,
-    Budget,
-    HostPermission,
-    HostIo,
-    NoEtcdBinary,
-    Interrupted,
+macro_rules! reasons {
+    ($($reason:ident = $name:literal, $exit_code:literal;)*) => {
+        /// Why something failed. `name` is part of the interface; a new variant is a change of CLI.md.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($reason),* }
+
+        impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$reason),*];
+
+            /// The word in JSON, in metrics and in the runbooks.
+            pub fn name(self) -> &'static str {
+                match self { $(Reason::$reason => $name),* }
+            }
+
+            /// The exit code; `lifeboat help exit-codes` prints the table.
+            pub fn exit_code(self) -> u8 {
+                match self { $(Reason::$reason => $exit_code),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Internal = "internal", 1;
+    Usage = "usage", 2;
+    Config = "config", 3;
+    EtcdUnreachable = "etcd_unreachable", 4;
+    EtcdDenied = "etcd_denied", 4;
+    EtcdTls = "etcd_tls", 4;
+    EtcdStalled = "etcd_stalled", 4;
+    EtcdUnhealthy = "etcd_unhealthy", 4;
+    StoreUnreachable = "store_unreachable", 5;
+    StoreDenied = "store_denied", 5;
+    StoreBucketMissing = "store_bucket_missing", 5;
+    StoreThrottled = "store_throttled", 5;
+    StoreClockSkew = "store_clock_skew", 5;
+    StoreTls = "store_tls", 5;
+    StoreTimeout = "store_timeout", 5;
+    StoreConflict = "store_conflict", 5;
+    NoBackup = "no_backup", 6;
+    NotUsable = "not_usable", 6;
+    TargetNotEmpty = "target_not_empty", 7;
+    ConsentMissing = "consent_missing", 7;
+    PruneFrozen = "prune_frozen", 7;
+    NoTrust = "no_trust", 7;
+    Damaged = "damaged", 8;
+    Unsigned = "unsigned", 8;
+    ObjectMissing = "object_missing", 8;
+    KeyWrong = "key_wrong", 9;
+    ProofFailed = "proof_failed", 10;
+    Findings = "findings", 11;
+    NoSpace = "no_space", 12;
+    Budget = "budget", 12;
+    HostPermission = "host_permission", 13;
+    HostIo = "host_io", 13;
+    NoEtcdBinary = "no_etcd_binary", 13;
+    Interrupted = "interrupted", 130;
 }
 
 impl Reason {
-    pub const ALL: [Reason; 34] = {
-        use Reason::*;
-        [
-            Internal,
-            Usage,
-            Config,
-            EtcdUnreachable,
-            EtcdDenied,
-            EtcdTls,
-            EtcdStalled,
-            EtcdUnhealthy,
-            StoreUnreachable,
-            StoreDenied,
-            StoreBucketMissing,
-            StoreThrottled,
-            StoreClockSkew,
-            StoreTls,
-            StoreTimeout,
-            StoreConflict,
-            NoBackup,
-            NotUsable,
-            TargetNotEmpty,
-            ConsentMissing,
-            PruneFrozen,
-            NoTrust,
-            Damaged,
-            Unsigned,
-            ObjectMissing,
-            KeyWrong,
-            ProofFailed,
-            Findings,
-            NoSpace,
-            Budget,
-            HostPermission,
-            HostIo,
-            NoEtcdBinary,
-            Interrupted,
-        ]
-    };
-
-    /// The word in JSON, in metrics and in the runbooks.
-    pub fn name(self) -> &'static str {
-        use Reason::*;
-        match self {
-            Internal => "internal",
-            Usage => "usage",
-            Config => "config",
-            EtcdUnreachable => "etcd_unreachable",
-            EtcdDenied => "etcd_denied",
-            EtcdTls => "etcd_tls",
-            EtcdStalled => "etcd_stalled",
-            EtcdUnhealthy => "etcd_unhealthy",
-            StoreUnreachable => "store_unreachable",
-            StoreDenied => "store_denied",
-            StoreBucketMissing => "store_bucket_missing",
-            StoreThrottled => "store_throttled",
-            StoreClockSkew => "store_clock_skew",
-            StoreTls => "store_tls",
-            StoreTimeout => "store_timeout",
-            StoreConflict => "store_conflict",
-            NoBackup => "no_backup",
-            NotUsable => "not_usable",
-            TargetNotEmpty => "target_not_empty",
-            ConsentMissing => "consent_missing",
-            PruneFrozen => "prune_frozen",
-            NoTrust => "no_trust",
-            Damaged => "damaged",
-            Unsigned => "unsigned",
-            ObjectMissing => "object_missing",
-            KeyWrong => "key_wrong",
-            ProofFailed => "proof_failed",
-            Findings => "findings",
-            NoSpace => "no_space",
-            Budget => "budget",
-            HostPermission => "host_permission",
-            HostIo => "host_io",
-            NoEtcdBinary => "no_etcd_binary",
-            Interrupted => "interrupted",
-        }
-    }
-
-    /// The exit code of CLI.md.
-    pub fn exit_code(self) -> u8 {
-        use Reason::*;
-        match self {
-            Internal => 1,
-            Usage => 2,
-            Config => 3,
-            EtcdUnreachable | EtcdDenied | EtcdTls | EtcdStalled | EtcdUnhealthy => 4,
-            StoreUnreachable | StoreDenied | StoreBucketMissing | StoreThrottled | StoreClockSkew | StoreTls
-            | StoreTimeout | StoreConflict => 5,
-            NoBackup | NotUsable => 6,
-            TargetNotEmpty | ConsentMissing | PruneFrozen | NoTrust => 7,
-            Damaged | Unsigned | ObjectMissing => 8,
-            KeyWrong => 9,
-            ProofFailed => 10,
-            Findings => 11,
-            NoSpace | Budget => 12,
-            HostPermission | HostIo | NoEtcdBinary => 13,
-            Interrupted => 130,
-        }
-    }
-
     /// Whether the same call may succeed later with nothing changed by a person.
     pub fn retryable(self) -> bool {
         use Reason::*;
@@ -251,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_name_of_its_own() {
-        let names: BTreeSet<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), Reason::ALL.len());
     }
 

@@ -31,7 +31,7 @@ pub fn exit_codes(output: &Output) -> Result<()> {
 }
 
 fn reasons(code: u8) -> Vec<&'static str> {
-    Reason::ALL.into_iter().filter(|reason| reason.exit_code() == code).map(Reason::name).collect()
+    Reason::ALL.iter().filter(|reason| reason.exit_code() == code).map(|reason| reason.name()).collect()
 }
 
 /// The table for people; `lifeboat help exit-codes` shows it too.
