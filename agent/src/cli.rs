@@ -27,12 +27,18 @@ use std::process::ExitCode;
 
 /// Parses the command line and carries it out. The exit code is decided here and nowhere else.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return refuse(&wrong),
+    };
     let output = Output::new(cli.json(), cli.quiet);
     // A panic is a bug, and an answer all the same: code 1 and a document, not Rust's own 101.
     let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&cli, &output)));
     let done = acted.unwrap_or_else(|_| {
-        Err(Error::new(Reason::Internal, "lifeboat broke: the lines above say where").hint("this is a bug: please report it"))
+        Err(
+            Error::new(Reason::Internal, "lifeboat broke: the lines above say where")
+                .hint("this is a bug: please report it"),
+        )
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,6 +47,24 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.reason.exit_code())
         }
     }
+}
+
+/// A wrong command line in clap's own words, or as a document where one was asked for. `--help` comes this way too.
+fn refuse(wrong: &clap::Error) -> ExitCode {
+    let asked = |word: &std::ffi::OsStr| {
+        ["--json", "json", "-ojson", "--output=json"]
+            .iter()
+            .any(|json| word == *json)
+    };
+    if wrong.use_stderr() && std::env::args_os().any(|word| asked(&word)) {
+        let text = wrong.render().to_string();
+        let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Output::new(true, false)
+            .failure(&Error::new(Reason::Usage, said).hint("`lifeboat help COMMAND` shows an example"));
+    } else if wrong.print().is_err() {
+        // Nobody listens: the code alone answers.
+    }
+    ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(Reason::Usage.exit_code()))
 }
 
 fn act(cli: &Cli, output: &Output) -> Result<()> {

@@ -20,7 +20,7 @@ pub use env::{CONFIG_VAR, DEFAULT_PATHS, Env, MapEnv, OVERRIDES, Override, Proce
 pub use finding::{Finding, Severity, into_error};
 pub use store::{Location, REQUEST_TIMEOUT};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::retention::Keep;
 use lifeboat_policy::schedule::Cron;
@@ -79,7 +79,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
         std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(|error| Error::io("read", path.display(), error))
+    read().map_err(|error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::new(Reason::Config, format!("there is no config at {}", path.display()))
+            .hint("correct --config or LIFEBOAT_CONFIG; the README has a config to paste"),
+        _ => Error::io("read", path.display(), error),
+    })
 }
 
 fn utf8<'a>(bytes: &'a [u8], source: &str) -> Result<&'a str, Vec<Finding>> {

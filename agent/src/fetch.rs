@@ -54,7 +54,10 @@ pub async fn sealed(
         let chunk = chunk?;
         if !sums.matches(index, &chunk) {
             let from = index * CHUNK_BYTES;
-            let text = format!("{key} is damaged between bytes {from} and {}: its digest differs", from + chunk.len());
+            let text = format!(
+                "{key} is damaged between bytes {from} and {}: its digest differs",
+                from + chunk.len()
+            );
             return Err(Error::new(Reason::Damaged, text)
                 .on("read", &key)
                 .hint("nothing of it was decrypted; use another backup: `lifeboat list`"));
@@ -79,14 +82,19 @@ async fn check_size(store: &Store, key: &crate::store::ObjectKey, wanted: u64) -
     match store.head(key).await? {
         Some(found) if found.bytes == wanted => Ok(()),
         Some(found) => {
-            let text = format!("{key} has {} bytes where the signed manifest says {wanted}", found.bytes);
+            let text = format!(
+                "{key} has {} bytes where the signed manifest says {wanted}",
+                found.bytes
+            );
             Err(Error::new(Reason::Damaged, text)
                 .on("read", key)
                 .hint("it is truncated or was replaced; use another backup: `lifeboat list`"))
         }
-        None => Err(Error::new(Reason::ObjectMissing, format!("{key} is missing from the store"))
-            .on("read", key)
-            .hint("the backup's data is gone though its manifest stands; use another backup: `lifeboat list`")),
+        None => Err(
+            Error::new(Reason::ObjectMissing, format!("{key} is missing from the store"))
+                .on("read", key)
+                .hint("the backup's data is gone though its manifest stands; use another backup: `lifeboat list`"),
+        ),
     }
 }
 
@@ -108,11 +116,21 @@ where
     let limit = entry.manifest.plaintext.bytes;
     let id = entry.manifest.id.to_string();
     let opener = tokio::task::spawn_blocking(move || {
-        let mut plaintext = open(Received { receive, chunk: Bytes::new() }, &identities, &id, limit)?;
+        let mut plaintext = open(
+            Received {
+                receive,
+                chunk: Bytes::new(),
+            },
+            &identities,
+            &id,
+            limit,
+        )?;
         sink(&mut plaintext)
     });
     let fetched = sealed(store, layout, entry, Some(send), progress).await;
-    let opened = opener.await.map_err(|stopped| Error::new(Reason::Internal, "the opener stopped").because(stopped))?;
+    let opened = opener
+        .await
+        .map_err(|stopped| Error::new(Reason::Internal, "the opener stopped").because(stopped))?;
     match (fetched, opened) {
         (Ok(()), opened) => opened,
         // The download's own failure cut the plaintext short: it is the cause, unless the opener hung up first.
@@ -126,17 +144,20 @@ fn open(sealed: Received, identities: &Identities, id: &str, limit: u64) -> Resu
         Error::new(Reason::Damaged, format!("backup {id} does not begin like an age file")).because(source)
     })?;
     let plaintext = decryptor.decrypt(identities.as_dyn()).map_err(|source| match source {
-        age::DecryptError::NoMatchingKeys => {
-            Error::new(Reason::KeyWrong, format!("no key in {} opens backup {id}", identities.source()))
-                .hint("give the identity file whose public key was a recipient when the backup was made: `lifeboat show`")
-        }
+        age::DecryptError::NoMatchingKeys => Error::new(
+            Reason::KeyWrong,
+            format!("no key in {} opens backup {id}", identities.source()),
+        )
+        .hint("give the identity file whose public key was a recipient when the backup was made: `lifeboat show`"),
         other => Error::new(Reason::Damaged, format!("backup {id} cannot be decrypted")).because(other),
     })?;
-    let decoder = zstd::Decoder::new(plaintext).map_err(|source| {
-        Error::new(Reason::Internal, "cannot start the decompressor").because(source)
-    })?;
+    let decoder = zstd::Decoder::new(plaintext)
+        .map_err(|source| Error::new(Reason::Internal, "cannot start the decompressor").because(source))?;
     // One byte more than the manifest allows is let through, so that too much is seen and not silently cut.
-    Ok(std::io::BufReader::with_capacity(PIECE_BYTES, decoder.take(limit.saturating_add(1))))
+    Ok(std::io::BufReader::with_capacity(
+        PIECE_BYTES,
+        decoder.take(limit.saturating_add(1)),
+    ))
 }
 
 /// The verified chunks as a reader; its end is the download's end.

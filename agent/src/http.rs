@@ -29,7 +29,8 @@ struct Shared {
 /// Takes the port at once, so that one that is in use stops the agent with a clear word.
 pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(listen).await.map_err(|source| {
-        Error::io("listen on", listen, source).hint("something else uses that port; change http.listen or LIFEBOAT_HTTP_LISTEN")
+        Error::io("listen on", listen, source)
+            .hint("something else uses that port; change http.listen or LIFEBOAT_HTTP_LISTEN")
     })
 }
 
@@ -52,7 +53,11 @@ pub async fn serve(
 }
 
 async fn render(State(shared): State<Shared>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        shared.metrics.render(),
+    )
+        .into_response()
 }
 
 async fn healthz(State(shared): State<Shared>) -> Response {

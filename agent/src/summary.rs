@@ -1,7 +1,7 @@
 //! The one sentence, and what stands behind it: computed from the catalog alone, so that every agent says the same.
 
-use crate::catalog::{Catalog, Trusted};
 use crate::catalog::manifest::Equality;
+use crate::catalog::{Catalog, Trusted};
 use crate::config::Config;
 use crate::keys::Distrust;
 use chrono::{DateTime, Utc};
@@ -97,11 +97,16 @@ pub struct Summary {
 
 pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, now: DateTime<Utc>) -> Summary {
     let newest = catalog.newest();
-    let restorable = catalog.newest_proven(yardstick.required).and_then(|entry| restorable(entry, yardstick.required));
+    let restorable = catalog
+        .newest_proven(yardstick.required)
+        .and_then(|entry| restorable(entry, yardstick.required));
     let slot = |entry: &Trusted| entry.manifest.slot.unwrap_or(entry.manifest.captured_at);
     let proven_slot = catalog.newest_proven(yardstick.required).map(slot);
     let deadline = |newest, limit, fixed| {
-        yardstick.backup_cron.as_ref().and_then(|cron| freshness::deadline(newest, cron, limit, fixed))
+        yardstick
+            .backup_cron
+            .as_ref()
+            .and_then(|cron| freshness::deadline(newest, cron, limit, fixed))
     };
     Summary {
         newest_captured_at: newest.map(|entry| entry.manifest.captured_at),
@@ -112,14 +117,16 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, now: DateTime<Utc>) -
             yardstick.backup_limit + yardstick.proof_limit,
             yardstick.alert_after_proof,
         ),
-        missed_slots: yardstick
-            .backup_cron
-            .as_ref()
-            .map_or(0, |cron| freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)),
+        missed_slots: yardstick.backup_cron.as_ref().map_or(0, |cron| {
+            freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)
+        }),
         counts: counts(catalog, yardstick.required),
         findings: findings(catalog, yardstick.required),
         sealed_bytes: catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum(),
-        plan: yardstick.rules.as_ref().map(|rules| plan(catalog, yardstick.required, rules, now)),
+        plan: yardstick
+            .rules
+            .as_ref()
+            .map(|rules| plan(catalog, yardstick.required, rules, now)),
         restorable,
     }
 }
@@ -131,7 +138,11 @@ pub fn plan(catalog: &Catalog, required: Level, rules: &Rules, now: DateTime<Utc
 
 fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
     match entry.standing(required) {
-        Standing::Proven { level, at, took_seconds } => Some(Restorable {
+        Standing::Proven {
+            level,
+            at,
+            took_seconds,
+        } => Some(Restorable {
             id: entry.id().clone(),
             captured_at: entry.manifest.captured_at,
             level,
@@ -152,7 +163,10 @@ pub fn state(standing: &Standing) -> &'static str {
 }
 
 fn counts(catalog: &Catalog, required: Level) -> BTreeMap<&'static str, usize> {
-    let mut counts: BTreeMap<_, _> = ["proven", "unproven", "failed"].into_iter().map(|state| (state, 0)).collect();
+    let mut counts: BTreeMap<_, _> = ["proven", "unproven", "failed"]
+        .into_iter()
+        .map(|state| (state, 0))
+        .collect();
     for entry in &catalog.trusted {
         *counts.entry(state(&entry.standing(required))).or_default() += 1;
     }
@@ -166,14 +180,29 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
     for entry in &catalog.trusted {
         let id = entry.id();
         if let Standing::Failed { level, at } = entry.standing(required) {
-            let what = format!("backup {id} failed its proof at {level}, {}", at.format("%Y-%m-%d %H:%M"));
-            add("proof_failed", what, "see `lifeboat show` for the step that failed; the backups before it are untouched");
+            let what = format!(
+                "backup {id} failed its proof at {level}, {}",
+                at.format("%Y-%m-%d %H:%M")
+            );
+            add(
+                "proof_failed",
+                what,
+                "see `lifeboat show` for the step that failed; the backups before it are untouched",
+            );
         }
         if !entry.present {
-            add("missing", format!("the data of backup {id} is missing from the store"), "it cannot be restored; find out who deleted it");
+            add(
+                "missing",
+                format!("the data of backup {id} is missing from the store"),
+                "it cannot be restored; find out who deleted it",
+            );
         }
         if let Equality::Differs { found } = &entry.manifest.equality {
-            add("diverged", format!("backup {id}: {found}"), "compare the members: `etcdctl endpoint hashkv --cluster`");
+            add(
+                "diverged",
+                format!("backup {id}: {found}"),
+                "compare the members: `etcdctl endpoint hashkv --cluster`",
+            );
         }
     }
     for untrusted in &catalog.untrusted {
@@ -181,18 +210,28 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         add("unsigned", what, trust_hint(&untrusted.why));
     }
     for stray in &catalog.strays {
-        add("unsigned", format!("{} does not count: {}", stray.path, stray.why), trust_hint(&stray.why));
+        add(
+            "unsigned",
+            format!("{} does not count: {}", stray.path, stray.why),
+            trust_hint(&stray.why),
+        );
     }
     for id in &catalog.missing_parents {
         let what = format!("backup {id} is named by a later one, but is gone without a signed tombstone");
-        add("history_broken", what, "somebody or something else deleted it; check who may delete in this store");
+        add(
+            "history_broken",
+            what,
+            "somebody or something else deleted it; check who may delete in this store",
+        );
     }
     findings
 }
 
 fn trust_hint(why: &Distrust) -> &'static str {
     match why {
-        Distrust::NoKey(_) | Distrust::WrongKey(_) => "add the signer's public key under keys.trusted_keys, if it is yours",
+        Distrust::NoKey(_) | Distrust::WrongKey(_) => {
+            "add the signer's public key under keys.trusted_keys, if it is yours"
+        }
         _ => "nobody should write here but lifeboat; find out who did",
     }
 }

@@ -15,7 +15,12 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// The address in the config's `http` field.
 fn listen(world: &World) -> String {
-    world.field("http").split('"').nth(1).expect("a quoted address").to_owned()
+    world
+        .field("http")
+        .split('"')
+        .nth(1)
+        .expect("a quoted address")
+        .to_owned()
 }
 
 #[track_caller]
@@ -30,7 +35,10 @@ fn wait(agent: &mut Server, what: &str, mut ready: impl FnMut() -> bool) {
 /// Backups that are marked and gone: a tombstone, and no manifest any more.
 fn pruned(world: &World) -> BTreeSet<String> {
     let objects = world.objects();
-    let id = |name: &String| name.strip_prefix(&format!("{CLUSTER}/tombstones/")).map(|rest| rest[..33].to_owned());
+    let id = |name: &String| {
+        name.strip_prefix(&format!("{CLUSTER}/tombstones/"))
+            .map(|rest| rest[..33].to_owned())
+    };
     let gone = |id: &String| !objects.iter().any(|name| name.contains(&format!("backups/{id}/")));
     objects.iter().filter_map(id).filter(gone).collect()
 }
@@ -62,8 +70,15 @@ fn sample(body: &str, name: &str, label: &str) -> f64 {
     let all = samples(body);
     let matches = |series: &&String| series.starts_with(&format!("{name}{{")) && series.contains(label);
     let found: Vec<_> = all.keys().filter(matches).collect();
-    assert!(found.len() == 1 || label.is_empty() && !found.is_empty(), "{name} with {label}: {found:?} in\n{body}");
-    assert!(found[0].contains(&format!("etcd_cluster=\"{CLUSTER}\"")), "{}", found[0]);
+    assert!(
+        found.len() == 1 || label.is_empty() && !found.is_empty(),
+        "{name} with {label}: {found:?} in\n{body}"
+    );
+    assert!(
+        found[0].contains(&format!("etcd_cluster=\"{CLUSTER}\"")),
+        "{}",
+        found[0]
+    );
     all[found[0]]
 }
 
@@ -86,14 +101,32 @@ fn metrics_are_right(world: &World, body: &str) {
     assert_eq!(sample(body, "lifeboat_findings", "kind=\"missing\""), 0.0);
     assert_eq!(status["findings"], serde_json::json!([]));
     let newest = &world.list()[0];
-    assert_eq!(sample(body, "lifeboat_backup_keys", ""), newest["keys"].as_f64().unwrap());
-    assert_eq!(sample(body, "lifeboat_backup_revision", ""), newest["revision"].as_f64().unwrap());
+    assert_eq!(
+        sample(body, "lifeboat_backup_keys", ""),
+        newest["keys"].as_f64().unwrap()
+    );
+    assert_eq!(
+        sample(body, "lifeboat_backup_revision", ""),
+        newest["revision"].as_f64().unwrap()
+    );
     for counter in ["backup_attempts", "proof_attempts", "prune_attempts"] {
-        assert!(sample(body, &format!("lifeboat_{counter}_total"), "") >= 1.0, "{counter}");
+        assert!(
+            sample(body, &format!("lifeboat_{counter}_total"), "") >= 1.0,
+            "{counter}"
+        );
     }
-    assert!(body.contains("lifeboat_build_info{version=\"") && body.contains("lifeboat_store_requests_total{"), "{body}");
-    assert!(body.contains("lifeboat_backup_duration_seconds_bucket{") && body.contains("lifeboat_proof_duration_seconds_bucket{"));
-    assert!(!body.contains("{cluster=") && !body.contains(",cluster="), "`cluster` collides with target labels");
+    assert!(
+        body.contains("lifeboat_build_info{version=\"") && body.contains("lifeboat_store_requests_total{"),
+        "{body}"
+    );
+    assert!(
+        body.contains("lifeboat_backup_duration_seconds_bucket{")
+            && body.contains("lifeboat_proof_duration_seconds_bucket{")
+    );
+    assert!(
+        !body.contains("{cluster=") && !body.contains(",cluster="),
+        "`cluster` collides with target labels"
+    );
 }
 
 fn promtool_accepts(body: &str) {
@@ -112,17 +145,25 @@ fn promtool_accepts(body: &str) {
 #[test]
 fn a_schedule_of_seconds_backs_up_proves_and_prunes_and_a_restart_goes_on() {
     let mut world = World::new(Etcd::V3_6);
-    world.set("schedule", "{ backup: \"*/4 * * * * *\", prove: after-backup, prune: \"*/3 * * * * *\", jitter: 0s }");
+    world.set(
+        "schedule",
+        "{ backup: \"*/4 * * * * *\", prove: after-backup, prune: \"*/3 * * * * *\", jitter: 0s }",
+    );
     world.set("keep", "{ last: 2, min_proven: 1 }");
     world.set("prune", "{ grace: 2s, min_age: 1s }");
     let address = listen(&world);
     let mut agent = world.agent(&world.config(), "first");
-    wait(&mut agent, "/readyz", || get(&address, "/readyz").is_some_and(|(status, _)| status == 200));
+    wait(&mut agent, "/readyz", || {
+        get(&address, "/readyz").is_some_and(|(status, _)| status == 200)
+    });
     assert_eq!(get(&address, "/healthz"), Some((200, "ok\n".to_owned())));
     wait(&mut agent, "a pruned backup", || !pruned(&world).is_empty());
     wait(&mut agent, "a proven backup", || {
         let listed = world.list();
-        listed.len() >= 2 && listed.iter().any(|entry| entry["stores"][0]["proof"]["level"] == "booted")
+        listed.len() >= 2
+            && listed
+                .iter()
+                .any(|entry| entry["stores"][0]["proof"]["level"] == "booted")
     });
     every_slot_once(&world);
     let end = agent.log();
@@ -132,52 +173,83 @@ fn a_schedule_of_seconds_backs_up_proves_and_prunes_and_a_restart_goes_on() {
     }
     assert_eq!(agent.terminate(Duration::from_secs(40)).code(), Some(0));
     assert!(!world.path("scratch/proof").exists(), "the drain wiped the scratch");
-    assert!(world.objects().iter().all(|name| !name.contains('#')), "no staged part stays: {:?}", world.objects());
+    assert!(
+        world.objects().iter().all(|name| !name.contains('#')),
+        "no staged part stays: {:?}",
+        world.objects()
+    );
 
-    // Hourly from now on: the slot of this hour was not served, so one backup makes up for it, and only one.
-    world.set("schedule", "{ backup: \"0 * * * *\", prove: after-backup, prune: \"30 3 * * *\", jitter: 0s }");
-    let newest = |world: &World| world.list()[0].clone();
-    let is_hourly = |entry: &Value| entry["slot"].as_str().is_some_and(|slot| slot.ends_with(":00:00Z"));
+    a_missed_slot_is_made_up_for_once(&mut world, &address);
+}
+
+/// Yearly from now on: the slot of this year was not served, so one backup makes up for it, and only one.
+fn a_missed_slot_is_made_up_for_once(world: &mut World, address: &str) {
+    world.set(
+        "schedule",
+        "{ backup: \"0 0 1 1 *\", prove: after-backup, prune: \"30 3 * * *\", jitter: 0s }",
+    );
+    let is_yearly = |entry: &Value| {
+        entry["slot"]
+            .as_str()
+            .is_some_and(|slot| slot.ends_with("-01-01T00:00:00Z"))
+    };
     let mut agent = world.agent(&world.config(), "second");
-    wait(&mut agent, "the hour's backup, proven", || {
-        let entry = newest(&world);
-        is_hourly(&entry) && entry["stores"][0]["proof"]["outcome"] == "passed"
+    wait(&mut agent, "the year's backup, proven", || {
+        let entry = &world.list()[0];
+        is_yearly(entry) && entry["stores"][0]["proof"]["outcome"] == "passed"
     });
     assert_eq!(agent.terminate(Duration::from_secs(40)).code(), Some(0));
 
     let mut agent = world.agent(&world.config(), "third");
-    wait(&mut agent, "/readyz", || get(&address, "/readyz").is_some_and(|(status, _)| status == 200));
-    wait(&mut agent, "the gauges", || get(&address, "/metrics").is_some_and(|(_, body)| body.contains("lifeboat_restorable")));
-    let (_, body) = get(&address, "/metrics").expect("the agent answers");
+    wait(&mut agent, "/readyz", || {
+        get(address, "/readyz").is_some_and(|(status, _)| status == 200)
+    });
+    wait(&mut agent, "the gauges", || {
+        get(address, "/metrics").is_some_and(|(_, body)| body.contains("lifeboat_restorable"))
+    });
+    let (_, body) = get(address, "/metrics").expect("the agent answers");
     assert!(sample(&body, "lifeboat_backups", "state=\"proven\"") >= 1.0);
     assert!(sample(&body, "lifeboat_restorable_timestamp_seconds", "") > 1.7e9);
     std::thread::sleep(Duration::from_secs(3));
-    every_slot_once(&world);
-    assert!(!agent.log().contains("backup published"), "the slot was served before:\n{}", agent.log());
+    every_slot_once(world);
+    assert!(
+        !agent.log().contains("backup published"),
+        "the slot was served before:\n{}",
+        agent.log()
+    );
     assert_eq!(agent.terminate(Duration::from_secs(40)).code(), Some(0));
 }
 
 fn every_slot_once(world: &World) {
     let listed = world.list();
-    let slots: BTreeSet<&str> = listed.iter().map(|entry| entry["slot"].as_str().expect("the agent serves slots")).collect();
+    let slots: BTreeSet<&str> = listed
+        .iter()
+        .map(|entry| entry["slot"].as_str().expect("the agent serves slots"))
+        .collect();
     assert_eq!(slots.len(), listed.len(), "{listed:#?}");
 }
 
 #[test]
 fn metrics_have_the_names_of_the_contract_and_promtool_accepts_them() {
     let mut world = World::new(Etcd::V3_6);
-    world.set("schedule", "{ backup: \"0 * * * *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 0s }");
+    world.set(
+        "schedule",
+        "{ backup: \"0 0 1 1 *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 0s }",
+    );
     let address = listen(&world);
     let mut agent = world.agent(&world.config(), "agent");
     wait(&mut agent, "the gauges", || {
         get(&address, "/metrics").is_some_and(|(_, body)| {
             let counts = samples(&body);
-            let proven = |(name, value): (&String, &f64)| name.starts_with("lifeboat_backups{") && name.contains("\"proven\"") && *value >= 1.0;
-            let pruned = |(name, value): (&String, &f64)| name.starts_with("lifeboat_prune_attempts_total") && *value >= 1.0;
+            let proven = |(name, value): (&String, &f64)| {
+                name.starts_with("lifeboat_backups{") && name.contains("\"proven\"") && *value >= 1.0
+            };
+            let pruned =
+                |(name, value): (&String, &f64)| name.starts_with("lifeboat_prune_attempts_total") && *value >= 1.0;
             counts.iter().any(proven) && counts.iter().any(pruned)
         })
     });
-    // The store's request counters go on rising; everything else stands still until the next hour.
+    // The store's request counters go on rising; everything else stands still until the next year.
     let (status, body) = get(&address, "/metrics").expect("the agent answers");
     assert_eq!(status, 200);
     metrics_are_right(&world, &body);
@@ -190,13 +262,22 @@ fn metrics_have_the_names_of_the_contract_and_promtool_accepts_them() {
 #[test]
 fn an_agent_whose_store_or_etcd_is_gone_stays_alive_says_so_and_recovers() {
     let mut world = World::new(Etcd::V3_6);
-    world.set("schedule", "{ backup: \"*/2 * * * * *\", prune: \"30 3 * * *\", jitter: 0s }");
+    world.set(
+        "schedule",
+        "{ backup: \"*/2 * * * * *\", prune: \"30 3 * * *\", jitter: 0s }",
+    );
     world.set("roles", "[backup]");
     let address = listen(&world);
     world.etcd.as_mut().unwrap().stop();
     let mut agent = world.agent(&world.config(), "agent");
-    wait(&mut agent, "a failure", || agent_failed(&address, "backup", "etcd_unreachable"));
-    assert_eq!(get(&address, "/healthz"), Some((200, "ok\n".to_owned())), "a restart of the pod would help nobody");
+    wait(&mut agent, "a failure", || {
+        agent_failed(&address, "backup", "etcd_unreachable")
+    });
+    assert_eq!(
+        get(&address, "/healthz"),
+        Some((200, "ok\n".to_owned())),
+        "a restart of the pod would help nobody"
+    );
     world.etcd.as_mut().unwrap().restart();
     wait(&mut agent, "a backup", || !world.list().is_empty());
 
@@ -208,7 +289,9 @@ fn an_agent_whose_store_or_etcd_is_gone_stays_alive_says_so_and_recovers() {
     assert!(!world.folder().exists(), "it does not make the folder anew");
     std::fs::rename(&aside, world.folder()).unwrap();
     let before = world.list().len();
-    wait(&mut agent, "readiness", || get(&address, "/readyz").is_some_and(|(status, _)| status == 200));
+    wait(&mut agent, "readiness", || {
+        get(&address, "/readyz").is_some_and(|(status, _)| status == 200)
+    });
     wait(&mut agent, "the next backup", || world.list().len() > before);
     agent.signal("INT");
     let mut ended = None;
@@ -220,9 +303,13 @@ fn an_agent_whose_store_or_etcd_is_gone_stays_alive_says_so_and_recovers() {
 }
 
 fn agent_failed(address: &str, kind: &str, reason: &str) -> bool {
-    let Some((_, body)) = get(address, "/metrics") else { return false };
+    let Some((_, body)) = get(address, "/metrics") else {
+        return false;
+    };
     let failed = |(name, value): (&String, &f64)| {
-        name.starts_with(&format!("lifeboat_{kind}_failures_total{{")) && name.contains(&format!("reason=\"{reason}\"")) && *value >= 1.0
+        name.starts_with(&format!("lifeboat_{kind}_failures_total{{"))
+            && name.contains(&format!("reason=\"{reason}\""))
+            && *value >= 1.0
     };
     samples(&body).iter().any(failed)
 }

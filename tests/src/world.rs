@@ -2,16 +2,16 @@
 //!
 //! Every run's output is searched for the world's secrets, so that no test can see one pass unnoticed.
 
+mod failure;
+mod files;
+mod http;
 pub mod keyspace;
 mod template;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,6 +20,10 @@ use crate::binary::{self, Lifeboat, Ran};
 use crate::real_etcd::{Etcd, RealEtcd};
 use crate::s3::Bucket;
 use crate::server::{Server, free_port};
+
+pub use failure::Failure;
+pub use files::{copy_dir, flip};
+pub use http::{get, samples};
 
 /// The cluster's name in every world.
 pub const CLUSTER: &str = "prod-eu-1";
@@ -73,7 +77,10 @@ impl World {
 
     /// Whatever etcd and bucket are given; without a bucket a folder, without an etcd an endpoint where nobody listens.
     pub fn around(etcd: Option<RealEtcd>, bucket: Option<Bucket>) -> Self {
-        let dir = tempfile::Builder::new().prefix("lifeboat-world-").tempdir().expect("a temporary folder");
+        let dir = tempfile::Builder::new()
+            .prefix("lifeboat-world-")
+            .tempdir()
+            .expect("a temporary folder");
         let keys = dir.path().join("keys");
         binary::lifeboat(&["keygen", "--role", "all", "--out", &keys.display().to_string()]).expect_code(0);
         Self::with_keys(dir, etcd, bucket)
@@ -85,7 +92,13 @@ impl World {
         fs::create_dir_all(&folder).expect("the folder is ours");
         let place = bucket.map_or(Place::Folder(folder), Place::Bucket);
         let secrets = secrets(&dir.path().join("keys"));
-        let mut world = Self { dir, place, etcd, fields: BTreeMap::new(), secrets };
+        let mut world = Self {
+            dir,
+            place,
+            etcd,
+            fields: BTreeMap::new(),
+            secrets,
+        };
         world.fields = world.usual_fields();
         world.write_config("config.yaml", &[]);
         world
@@ -113,7 +126,10 @@ impl World {
                     key("prove.key")
                 ),
             ),
-            ("schedule", "{ backup: \"0 3 * * *\", prune: \"30 3 * * *\", jitter: 0s }".to_owned()),
+            (
+                "schedule",
+                "{ backup: \"0 3 * * *\", prune: \"30 3 * * *\", jitter: 0s }".to_owned(),
+            ),
             ("keep", "{ last: 1, min_proven: 1 }".to_owned()),
             ("prune", "{ grace: 1s, min_age: 1s }".to_owned()),
             (
@@ -134,9 +150,15 @@ impl World {
             return format!("{{ url: \"{}\" }}", self.place.url());
         };
         let (secret, open): (Vec<_>, Vec<_>) = bucket.options().into_iter().partition(|(name, _)| name.contains("key"));
-        let lines: Vec<String> = secret.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        let lines: Vec<String> = secret
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\n"))
+            .collect();
         fs::write(self.path("options.yaml"), lines.concat()).expect("the folder is ours");
-        let options: Vec<String> = open.iter().map(|(name, value)| format!("{name}: \"{value}\"")).collect();
+        let options: Vec<String> = open
+            .iter()
+            .map(|(name, value)| format!("{name}: \"{value}\""))
+            .collect();
         format!(
             "{{ url: \"{}\", options: {{ {} }}, options_file: {} }}",
             self.place.url(),
@@ -176,7 +198,7 @@ impl World {
     /// Every file of a folder store, by its name below the store.
     pub fn objects(&self) -> Vec<String> {
         let mut found = Vec::new();
-        collect(self.folder(), self.folder(), &mut found);
+        files::collect(self.folder(), self.folder(), &mut found);
         found.sort();
         found
     }
@@ -189,7 +211,9 @@ impl World {
 
     /// A field's value as the config has it now.
     pub fn field(&self, field: &str) -> &str {
-        self.fields.get(field).unwrap_or_else(|| panic!("the config has no {field}"))
+        self.fields
+            .get(field)
+            .unwrap_or_else(|| panic!("the config has no {field}"))
     }
 
     /// Something more that must show nowhere.
@@ -203,9 +227,16 @@ impl World {
 
     /// Writes a config that differs from the usual one in some fields; an empty value leaves the field out.
     pub fn write_config(&self, name: &str, changes: &[(&'static str, &str)]) -> PathBuf {
-        let mut fields: BTreeMap<&str, &str> = self.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut fields: BTreeMap<&str, &str> = self
+            .fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         fields.extend(changes.iter().copied());
-        let lines = fields.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}: {value}\n"));
+        let lines = fields
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name}: {value}\n"));
         let path = self.path(name);
         fs::write(&path, lines.collect::<String>()).expect("the folder is ours");
         path
@@ -264,7 +295,8 @@ impl World {
 
     /// `lifeboat run` in the background, its log in `NAME.log`.
     pub fn agent(&self, config: &Path, name: &str) -> Server {
-        self.lifeboat_with(config, &["run"]).start(&self.path(&format!("{name}.log")))
+        self.lifeboat_with(config, &["run"])
+            .start(&self.path(&format!("{name}.log")))
     }
 
     /// Takes a backup and returns the entry.
@@ -276,7 +308,10 @@ impl World {
     /// What `lifeboat list` shows, newest first.
     #[track_caller]
     pub fn list(&self) -> Vec<Value> {
-        self.json(&["list"])["backups"].as_array().expect("list has backups").clone()
+        self.json(&["list"])["backups"]
+            .as_array()
+            .expect("list has backups")
+            .clone()
     }
 
     /// The flags that a restore without a config takes: the store, its options, whom to trust, the recovery key.
@@ -312,7 +347,11 @@ impl World {
     #[track_caller]
     pub fn shows_no_secret(&self, text: &str) {
         for secret in &self.secrets {
-            assert!(!text.contains(secret.as_str()), "a secret shows in:\n{}", text.replace(secret.as_str(), "<<SECRET>>"));
+            assert!(
+                !text.contains(secret.as_str()),
+                "a secret shows in:\n{}",
+                text.replace(secret.as_str(), "<<SECRET>>")
+            );
         }
     }
 
@@ -322,11 +361,25 @@ impl World {
         let mut command = Command::new("unshare");
         // Only root may mount in a plain mount namespace; others can be root in a user namespace of their own.
         let root = Command::new("id").arg("-u").output().expect("id starts").stdout == b"0\n";
-        command.arg(if root { "-m" } else { "-rm" }).args(["sh", "-c", &format!("{prepare} && exec \"$@\""), "sh"]);
-        command.arg(binary::path()).arg("--config").arg(self.config()).args(arguments);
-        let output = command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().expect("unshare starts");
+        command
+            .arg(if root { "-m" } else { "-rm" })
+            .args(["sh", "-c", &format!("{prepare} && exec \"$@\""), "sh"]);
+        command
+            .arg(binary::path())
+            .arg("--config")
+            .arg(self.config())
+            .args(arguments);
+        let output = command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output()
+            .expect("unshare starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let ran = Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
+        let ran = Ran {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        };
         self.checked(ran)
     }
 
@@ -334,48 +387,23 @@ impl World {
     #[track_caller]
     pub fn run_without_terminal(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new("setsid");
-        command.arg("--wait").arg(binary::path()).arg("--config").arg(self.config()).args(arguments);
-        let output = command.env_clear().stdin(Stdio::null()).output().expect("setsid starts");
+        command
+            .arg("--wait")
+            .arg(binary::path())
+            .arg("--config")
+            .arg(self.config())
+            .args(arguments);
+        let output = command
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .expect("setsid starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.checked(Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
-    }
-}
-
-/// An error as JSON tells it.
-#[derive(Clone, Debug)]
-pub struct Failure(pub Value);
-
-impl Failure {
-    #[track_caller]
-    fn of(ran: Ran, code: i32, reason: &str) -> Self {
-        let ran = ran.expect_code(code);
-        let error = ran.json()["error"].clone();
-        assert_eq!(error["reason"], reason, "{error:#}");
-        assert_eq!(error["exit_code"], code, "{error:#}");
-        Self(error)
-    }
-
-    /// Message and hint as a person reads them.
-    pub fn text(&self) -> String {
-        let part = |name: &str| self.0[name].as_str().unwrap_or_default().to_owned();
-        let causes: Vec<&str> = self.0["causes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        format!("{}\n{}\n{}", part("message"), causes.join("\n"), part("hint"))
-    }
-
-    /// The same for an error whose message holds a next step for each of several findings.
-    #[track_caller]
-    pub fn says_all_but_a_hint(&self, words: &[&str]) {
-        let text = self.text();
-        for word in words {
-            assert!(text.contains(word), "{word:?} is missing in:\n{text}");
-        }
-    }
-
-    /// Fails unless each of these words stands in message, causes or hint, and there is a next step.
-    #[track_caller]
-    pub fn says(&self, words: &[&str]) {
-        self.says_all_but_a_hint(words);
-        assert!(self.0["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "no next step: {:#}", self.0);
+        self.checked(Ran {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        })
     }
 }
 
@@ -395,64 +423,13 @@ fn secrets(keys: &Path) -> Vec<String> {
         let path = entry.expect("a folder of ours can be read").path();
         if path.extension().is_some_and(|extension| extension == "key") {
             let text = fs::read_to_string(&path).expect("keygen made the file");
-            let last = text.lines().rfind(|line| !line.starts_with('#')).expect("a key file ends with the key");
+            let last = text
+                .lines()
+                .rfind(|line| !line.starts_with('#'))
+                .expect("a key file ends with the key");
             secrets.push(last.to_owned());
         }
     }
     assert_eq!(secrets.len(), 6, "four signing keys and two identities");
     secrets
-}
-
-fn collect(top: &Path, dir: &Path, into: &mut Vec<String>) {
-    // A folder that another process has just removed holds nothing.
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(top, &path, into);
-        } else {
-            let below = path.strip_prefix(top).expect("it was found below");
-            into.push(below.display().to_string());
-        }
-    }
-}
-
-/// Copies a folder with everything in it.
-pub fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("the folder is ours");
-    for entry in fs::read_dir(from).expect("the folder is there") {
-        let path = entry.expect("a folder of ours can be read").path();
-        let target = to.join(path.file_name().expect("an entry has a name"));
-        if path.is_dir() {
-            copy_dir(&path, &target);
-        } else {
-            fs::copy(&path, &target).expect("a file of ours can be copied");
-        }
-    }
-}
-
-/// Turns one bit of one byte, counted from the start or, below zero, from the end.
-pub fn flip(path: &Path, at: i64) {
-    let mut bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let index = if at < 0 { bytes.len().checked_add_signed(at as isize) } else { usize::try_from(at).ok() };
-    let byte = index.and_then(|index| bytes.get_mut(index)).expect("the file is that long");
-    *byte ^= 1;
-    fs::write(path, bytes).expect("the file is ours");
-}
-
-/// `GET` on loopback: the status and the body.
-pub fn get(listen: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(listen).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
-}
-
-/// Parsed samples of `/metrics`: name with labels, as rendered, to value.
-pub fn samples(body: &str) -> BTreeMap<String, f64> {
-    let lines = body.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
 }

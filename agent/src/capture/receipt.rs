@@ -27,7 +27,10 @@ pub struct Observer {
 impl Observer {
     /// `notes_dir` is where notes go that do not fit in memory; nothing is created there before that.
     pub fn new(notes_dir: &Path) -> Self {
-        Observer { trailed: Trailed::new(), check: StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES) }
+        Observer {
+            trailed: Trailed::new(),
+            check: StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES),
+        }
     }
 
     /// Takes the next bytes and hands the database's own on to `emit`, without the trailer.
@@ -50,9 +53,10 @@ impl Observer {
                 .hint("the stream was cut or altered on its way; it is tried again with the next member or slot")
                 .because(source)
         })?;
-        let report = self.check.finish().map_err(|source| {
-            damaged("the snapshot's pages cannot be read".to_owned()).because(source)
-        })?;
+        let report = self
+            .check
+            .finish()
+            .map_err(|source| damaged("the snapshot's pages cannot be read".to_owned()).because(source))?;
         if !report.sound() {
             return Err(unsound(&report));
         }
@@ -65,8 +69,17 @@ impl Observer {
 }
 
 fn unsound(report: &Report) -> Error {
-    let first: Vec<String> = report.findings.iter().take(3).map(|finding| finding.what.clone()).collect();
-    let text = format!("the database is not sound, {} findings: {}", report.findings.len(), first.join("; "));
+    let first: Vec<String> = report
+        .findings
+        .iter()
+        .take(3)
+        .map(|finding| finding.what.clone())
+        .collect();
+    let text = format!(
+        "the database is not sound, {} findings: {}",
+        report.findings.len(),
+        first.join("; ")
+    );
     Error::new(Reason::Damaged, text)
         .on("check", "the snapshot")
         .hint("this member's own file is damaged: compare the members with `etcdctl endpoint hashkv`, then replace it")

@@ -32,7 +32,13 @@ Environment: LIFEBOAT_CONFIG names the config; other variables override one fiel
 
 /// Keeps etcd restorable and proves it.
 #[derive(Debug, Parser)]
-#[command(name = "lifeboat", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = false)]
+#[command(
+    name = "lifeboat",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    disable_help_subcommand = false
+)]
 #[command(help_template = "{about}\n\n{usage-heading} {usage}\n\n{before-help}\n\nOptions:\n{options}\n\n{after-help}")]
 #[command(before_help = GROUPS, after_help = AFTER)]
 pub struct Cli {
@@ -73,7 +79,9 @@ pub enum Format {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The one sentence: restorable to when, how proven, how long a restore takes
-    #[command(after_help = "Example: lifeboat status --max-age 1h   (exit code 11 if the newest proven backup is older)")]
+    #[command(
+        after_help = "Example: lifeboat status --max-age 1h   (exit code 11 if the newest proven backup is older)"
+    )]
     Status(StatusArgs),
     /// Backups, newest first
     #[command(alias = "ls", after_help = "Example: lifeboat list -n 10 --state proven")]
@@ -88,11 +96,15 @@ pub enum Command {
     #[command(after_help = "Example: lifeboat prove latest --level booted")]
     Prove(ProveArgs),
     /// Build a data dir that etcd starts from
-    #[command(after_help = "Example: lifeboat restore --store s3://backups/etcd --identity recovery.key \
-        --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd")]
+    #[command(
+        after_help = "Example: lifeboat restore --store s3://backups/etcd --identity recovery.key \
+        --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd"
+    )]
     Restore(RestoreArgs),
     /// The retention plan with reasons; acts only with --apply
-    #[command(after_help = "Example: lifeboat prune          prints the plan\n         lifeboat prune --apply  carries it out")]
+    #[command(
+        after_help = "Example: lifeboat prune          prints the plan\n         lifeboat prune --apply  carries it out"
+    )]
     Prune(PruneArgs),
     /// Every finding at once, the effective config without secrets, the next runs
     #[command(after_help = "Example: lifeboat check-config --next 10")]
@@ -110,7 +122,9 @@ pub enum Command {
 
 /// The variables that override a field, listed from the table that the config reads.
 fn run_help() -> String {
-    let mut help = String::from("Example: lifeboat run --config /etc/lifeboat/config.yaml\n\nVariables that override one field each:\n");
+    let mut help = String::from(
+        "Example: lifeboat run --config /etc/lifeboat/config.yaml\n\nVariables that override one field each:\n",
+    );
     for entry in crate::config::OVERRIDES {
         help.push_str(&format!("  {:32} {}\n", entry.var, entry.help));
     }
@@ -156,6 +170,9 @@ pub struct ListArgs {
     /// Only those captured since
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub since: Option<DateTime<Utc>>,
+    /// Every cluster of the store
+    #[arg(long, conflicts_with = "cluster")]
+    pub all_clusters: bool,
     /// Only those in this state
     #[arg(long, value_enum)]
     pub state: Option<StateFilter>,
@@ -288,7 +305,9 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(date) = text.parse::<chrono::NaiveDate>() {
         return Ok(date.and_time(chrono::NaiveTime::MIN).and_utc());
     }
-    Err(format!("{text:?} is no time: give one like 2026-11-23T02:30:00Z or a date like 2026-11-23"))
+    Err(format!(
+        "{text:?} is no time: give one like 2026-11-23T02:30:00Z or a date like 2026-11-23"
+    ))
 }
 
 #[cfg(test)]
@@ -304,7 +323,10 @@ mod tests {
             let name = sub.get_name();
             assert!(GROUPS.contains(&format!("\n  {name} ")), "{name} is in no group");
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example: lifeboat ") || name == "exit-codes", "{name} shows no example");
+            assert!(
+                help.contains("Example: lifeboat ") || name == "exit-codes",
+                "{name} shows no example"
+            );
         }
     }
 }

@@ -14,9 +14,8 @@ use lifeboat_policy::schedule::Cron;
 use serde_json::{Value, json};
 
 pub fn check_config(cli: &Cli, args: &CheckConfigArgs, output: &Output) -> Result<()> {
-    let path = config::find(cli.config.as_deref(), &ProcessEnv)?.ok_or_else(|| {
-        Error::new(Reason::Config, "there is no config to check").hint("give --config FILE")
-    })?;
+    let path = config::find(cli.config.as_deref(), &ProcessEnv)?
+        .ok_or_else(|| Error::new(Reason::Config, "there is no config to check").hint("give --config FILE"))?;
     let (config, warnings) = Config::load(&path)?;
     named_files(&config)?;
     let now = CLOCK.now();
@@ -36,9 +35,12 @@ pub fn check_config(cli: &Cli, args: &CheckConfigArgs, output: &Output) -> Resul
     }
     let effective: Value = serde_yaml::from_str(&effective)
         .map_err(|source| Error::new(Reason::Internal, "the effective config cannot be read back").because(source))?;
-    let next: serde_json::Map<String, Value> =
-        runs.into_iter().map(|(name, slots)| (name.to_owned(), json!(slots.into_iter().map(time).collect::<Vec<_>>()))).collect();
-    let fields = json!({ "findings": warnings.iter().map(finding).collect::<Vec<_>>(), "effective": effective, "next": next });
+    let next: serde_json::Map<String, Value> = runs
+        .into_iter()
+        .map(|(name, slots)| (name.to_owned(), json!(slots.into_iter().map(time).collect::<Vec<_>>())))
+        .collect();
+    let fields =
+        json!({ "findings": warnings.iter().map(finding).collect::<Vec<_>>(), "effective": effective, "next": next });
     output.answer(now, Some(config.cluster.as_str()), fields, &text);
     Ok(())
 }
@@ -81,8 +83,11 @@ fn next_runs(config: &Config, count: usize, now: DateTime<Utc>) -> Vec<(&'static
         ProveWhen::AfterBackup => None,
         ProveWhen::Cron(cron) => Some(cron),
     };
-    let crons: [(&'static str, Option<&Cron>); 3] =
-        [("backup", config.schedule.backup.as_ref()), ("prove", prove), ("prune", config.schedule.prune.as_ref())];
+    let crons: [(&'static str, Option<&Cron>); 3] = [
+        ("backup", config.schedule.backup.as_ref()),
+        ("prove", prove),
+        ("prune", config.schedule.prune.as_ref()),
+    ];
     let slots = |cron: &Cron| {
         let mut slots = Vec::new();
         let mut at = now;
@@ -94,7 +99,11 @@ fn next_runs(config: &Config, count: usize, now: DateTime<Utc>) -> Vec<(&'static
         }
         slots
     };
-    crons.into_iter().filter_map(|(name, cron)| cron.map(|cron| (name, slots(cron)))).filter(|(_, slots)| !slots.is_empty()).collect()
+    crons
+        .into_iter()
+        .filter_map(|(name, cron)| cron.map(|cron| (name, slots(cron))))
+        .filter(|(_, slots)| !slots.is_empty())
+        .collect()
 }
 
 fn finding(finding: &Finding) -> Value {

@@ -9,19 +9,29 @@ use serde_json::json;
 
 pub fn keygen(args: &KeygenArgs, output: &Output) -> Result<()> {
     // Absolute, because the lines go into a config that is read from anywhere.
-    let dir = std::path::absolute(&args.out)
-        .map_err(|source| crate::error::Error::io("find", args.out.display(), source))?;
+    let dir =
+        std::path::absolute(&args.out).map_err(|source| crate::error::Error::io("find", args.out.display(), source))?;
     let keys = generate(args.role, &dir, args.cluster.as_deref(), args.store.as_deref())?;
     let mut text = String::new();
     let mut files = Vec::new();
     for file in &keys.files {
-        text.push_str(&format!("{}\n    {}; keep it {}\n", file.path.display(), file.what, file.keep));
+        text.push_str(&format!(
+            "{}\n    {}; keep it {}\n",
+            file.path.display(),
+            file.what,
+            file.keep
+        ));
         files.push(json!({ "path": file.path, "what": file.what, "keep": file.keep }));
     }
     text.push_str("\nIn the config:\n");
     for line in &keys.config {
         text.push_str(&format!("    {line}\n"));
     }
-    output.answer(SystemClock.now(), None, json!({ "files": files, "config": keys.config }), &text);
+    output.answer(
+        SystemClock.now(),
+        None,
+        json!({ "files": files, "config": keys.config }),
+        &text,
+    );
     Ok(())
 }

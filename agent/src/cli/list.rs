@@ -1,7 +1,7 @@
 //! `lifeboat list`: backups, newest first.
 
 use super::args::{Cli, ListArgs, StateFilter};
-use super::open::{self, CLOCK};
+use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size};
 use super::{entry, log};
 use crate::catalog::Trusted;
@@ -15,21 +15,60 @@ use serde_json::{Value, json};
 
 pub async fn list(cli: &Cli, args: &ListArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
-    let opened = open::open(cli, &args.store, false).await?;
     let now = CLOCK.now();
+    if !args.all_clusters {
+        let opened = open::open(cli, &args.store, false).await?;
+        let (backups, text) = of_cluster(&opened, args, now);
+        output.answer(
+            now,
+            Some(opened.catalog.cluster.as_str()),
+            json!({ "backups": backups }),
+            &text,
+        );
+        return Ok(());
+    }
+    let (mut clusters, mut texts) = (Vec::new(), Vec::new());
+    for opened in open::every(cli, &args.store).await? {
+        let (backups, text) = of_cluster(&opened, args, now);
+        clusters.push(json!({ "cluster": opened.catalog.cluster.as_str(), "backups": backups }));
+        texts.push(text);
+    }
+    let text = if texts.is_empty() {
+        "the store holds no cluster\n".to_owned()
+    } else {
+        texts.join("\n")
+    };
+    output.answer(now, None, json!({ "clusters": clusters }), &text);
+    Ok(())
+}
+
+/// One cluster's backups, as JSON and as text.
+fn of_cluster(opened: &Opened, args: &ListArgs, now: DateTime<Utc>) -> (Vec<Value>, String) {
     let summary = summary::summarize(&opened.catalog, &opened.yardstick, now);
     let catalog = &opened.catalog;
     let short = short_len(catalog.trusted.iter().map(Trusted::id));
     let limit = args.number.unwrap_or(usize::MAX);
-    let shown: Vec<&Trusted> =
-        catalog.trusted.iter().filter(|e| wanted(e, args, &opened.yardstick)).take(limit).collect();
+    let shown: Vec<&Trusted> = catalog
+        .trusted
+        .iter()
+        .filter(|e| wanted(e, args, &opened.yardstick))
+        .take(limit)
+        .collect();
     let store = opened.access.store().name();
-    let mut backups: Vec<Value> =
-        shown.iter().map(|e| entry::trusted(e, &opened.yardstick, summary.plan.as_ref(), store, short)).collect();
+    let mut backups: Vec<Value> = shown
+        .iter()
+        .map(|e| entry::trusted(e, &opened.yardstick, summary.plan.as_ref(), store, short))
+        .collect();
     let with_untrusted = args.state.is_none() || args.state == Some(StateFilter::Untrusted);
     if with_untrusted {
         let since = |at: DateTime<Utc>| args.since.is_none_or(|since| at >= since);
-        backups.extend(catalog.untrusted.iter().filter(|e| since(e.id.captured_at())).map(entry::untrusted));
+        backups.extend(
+            catalog
+                .untrusted
+                .iter()
+                .filter(|e| since(e.id.captured_at()))
+                .map(entry::untrusted),
+        );
     }
     let mut text = format!("{}\n", entry::sentence(catalog, &summary, now));
     if !shown.is_empty() {
@@ -40,13 +79,17 @@ pub async fn list(cli: &Cli, args: &ListArgs, output: &Output) -> Result<()> {
             text.push_str(&format!("{}  does not count: {}\n", untrusted.id, untrusted.why));
         }
     }
-    text.push_str(&format!("{} of {} backups, {}.", shown.len(), catalog.trusted.len(), size(summary.sealed_bytes)));
+    text.push_str(&format!(
+        "{} of {} backups, {}.",
+        shown.len(),
+        catalog.trusted.len(),
+        size(summary.sealed_bytes)
+    ));
     if !summary.findings.is_empty() {
         text.push_str(&format!(" {} findings: lifeboat status", summary.findings.len()));
     }
     text.push('\n');
-    output.answer(now, Some(catalog.cluster.as_str()), json!({ "backups": backups }), &text);
-    Ok(())
+    (backups, text)
 }
 
 fn wanted(entry: &Trusted, args: &ListArgs, yardstick: &Yardstick) -> bool {

@@ -15,9 +15,12 @@ pub struct Output {
 
 impl Output {
     pub fn new(json: bool, quiet: bool) -> Self {
-        Output { json, quiet, answered: AtomicBool::new(false) }
+        Output {
+            json,
+            quiet,
+            answered: AtomicBool::new(false),
+        }
     }
-
 
     /// The answer: `fields` as a JSON document, or `text`.
     pub fn answer(&self, now: DateTime<Utc>, cluster: Option<&str>, fields: Value, text: &str) {

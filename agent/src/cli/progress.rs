@@ -18,15 +18,25 @@ pub struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub fn new(output: &'a Output, what: &'static str) -> Self {
-        let target = if output.is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if output.is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(None, target);
-        let template = "{prefix:8} {bytes:>10} of {total_bytes:<10} {wide_bar} {percent:>3} % {binary_bytes_per_sec:>12}";
+        let template =
+            "{prefix:8} {bytes:>10} of {total_bytes:<10} {wide_bar} {percent:>3} % {binary_bytes_per_sec:>12}";
         // The template is fixed text; a bar without it would still move.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.set_prefix(what);
-        Progress { what, output, bar, told: Mutex::new(Stopwatch::start()) }
+        Progress {
+            what,
+            output,
+            bar,
+            told: Mutex::new(Stopwatch::start()),
+        }
     }
 
     /// `done` of `all` bytes.
@@ -40,7 +50,8 @@ impl<'a> Progress<'a> {
         if told.elapsed() >= PLAIN_EVERY {
             *told = Stopwatch::start();
             let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
-            self.output.remark(&format!("{} {} of {}, {percent} %\n", self.what, size(done), size(all)));
+            self.output
+                .remark(&format!("{} {} of {}, {percent} %\n", self.what, size(done), size(all)));
         }
     }
 

@@ -25,7 +25,10 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
         }
     }
     for finding in &summary.findings {
-        text.push_str(&format!("FINDING {}: {}\n  next: {}\n", finding.kind, finding.what, finding.hint));
+        text.push_str(&format!(
+            "FINDING {}: {}\n  next: {}\n",
+            finding.kind, finding.what, finding.hint
+        ));
     }
     let fields = json!({
         "restorable_at": summary.restorable.as_ref().map(|proven| time(proven.captured_at)),
@@ -43,21 +46,39 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
 }
 
 fn counts(summary: &Summary, opened: &Opened) -> String {
-    let counted: Vec<String> =
-        summary.counts.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{count} {state}")).collect();
-    let counted = if counted.is_empty() { "no backups".to_owned() } else { counted.join(", ") };
-    format!("{counted}, {} in {}\n", size(summary.sealed_bytes), opened.access.store().url())
+    let counted: Vec<String> = summary
+        .counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    let counted = if counted.is_empty() {
+        "no backups".to_owned()
+    } else {
+        counted.join(", ")
+    };
+    format!(
+        "{counted}, {} in {}\n",
+        size(summary.sealed_bytes),
+        opened.access.store().url()
+    )
 }
 
 /// When each role is due next, as far as its schedule says.
 fn next(opened: &Opened, now: DateTime<Utc>) -> Vec<(&'static str, Option<DateTime<Utc>>)> {
-    let Some(config) = &opened.config else { return Vec::new() };
+    let Some(config) = &opened.config else {
+        return Vec::new();
+    };
     let prove = match &config.schedule.prove {
         ProveWhen::AfterBackup => config.schedule.backup.as_ref(),
         ProveWhen::Cron(cron) => Some(cron),
     };
     let at = |cron: Option<&lifeboat_policy::schedule::Cron>| cron.and_then(|cron| cron.next_after(now));
-    vec![("backup", at(config.schedule.backup.as_ref())), ("prove", at(prove)), ("prune", at(config.schedule.prune.as_ref()))]
+    vec![
+        ("backup", at(config.schedule.backup.as_ref())),
+        ("prove", at(prove)),
+        ("prune", at(config.schedule.prune.as_ref())),
+    ]
 }
 
 fn judge(summary: &Summary, args: &StatusArgs, now: DateTime<Utc>) -> Result<()> {
@@ -67,8 +88,10 @@ fn judge(summary: &Summary, args: &StatusArgs, now: DateTime<Utc>) -> Result<()>
     };
     if let Some(max) = args.max_age.filter(|max| too_old(*max)) {
         let span = lifeboat_policy::span::print(max);
-        return Err(Error::new(Reason::Findings, format!("no proven backup is younger than {span}"))
-            .hint("see the agent's log for the last backup or proof that failed"));
+        return Err(
+            Error::new(Reason::Findings, format!("no proven backup is younger than {span}"))
+                .hint("see the agent's log for the last backup or proof that failed"),
+        );
     }
     match summary.findings.len() {
         0 => Ok(()),

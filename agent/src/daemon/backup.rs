@@ -42,13 +42,31 @@ pub async fn backup(
             stream(access, kit, clock, &member, left, progress).await
         })
         .await?;
-        let draft = Draft { id, slot, slot_seconds: kit.slot_seconds, captured_at, member };
-        publish(access.store(), access.layout(), &kit.signer, draft, captured, before, clock.now()).await
+        let draft = Draft {
+            id,
+            slot,
+            slot_seconds: kit.slot_seconds,
+            captured_at,
+            member,
+        };
+        publish(
+            access.store(),
+            access.layout(),
+            &kit.signer,
+            draft,
+            captured,
+            before,
+            clock.now(),
+        )
+        .await
     };
     match tokio::time::timeout(limit, work).await {
         Ok(published) => published,
-        Err(_) => Err(Error::new(Reason::Budget, format!("the backup took longer than {} s and was given up", limit.as_secs()))
-            .hint("nothing was published; raise limits.backup if etcd or the store are known to be that slow")),
+        Err(_) => Err(Error::new(
+            Reason::Budget,
+            format!("the backup took longer than {} s and was given up", limit.as_secs()),
+        )
+        .hint("nothing was published; raise limits.backup if etcd or the store are known to be that slow")),
     }
 }
 
@@ -85,7 +103,9 @@ async fn stream(
     let checked = tokio::task::spawn_blocking(move || check(&notes_dir, checks, &to_seal));
     let sealer = Sealer::new(&kit.recipients, move |piece| {
         // The upload hangs up only when it failed, and it tells why itself.
-        to_store.blocking_send(piece).map_err(|_| std::io::Error::other("the upload stopped"))
+        to_store
+            .blocking_send(piece)
+            .map_err(|_| std::io::Error::other("the upload stopped"))
     })?;
     let sealed = tokio::task::spawn_blocking(move || seal(sealer, seals));
     let (pumped, uploaded) = tokio::join!(pump(&mut snapshot, to_check, progress), send(upload, stores));

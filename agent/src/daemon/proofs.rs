@@ -39,7 +39,9 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
                 Ok(()) => drop(later.remove(entry.id())),
                 Err(error) => {
                     tracing::error!(id = %entry.id(), %error, reason = error.reason.name(), hint = error.hint, "proof inconclusive");
-                    let (at, backoff) = later.entry(entry.id().clone()).or_insert_with(|| (shared.now(), Backoff::new()));
+                    let (at, backoff) = later
+                        .entry(entry.id().clone())
+                        .or_insert_with(|| (shared.now(), Backoff::new()));
                     *at = shared.now() + backoff.next();
                 }
             }
@@ -58,10 +60,7 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
 }
 
 /// The newest backup that has no conclusive verdict yet.
-async fn next_to_prove(
-    shared: &Shared,
-    later: &BTreeMap<BackupId, (DateTime<Utc>, Backoff)>,
-) -> Option<Trusted> {
+async fn next_to_prove(shared: &Shared, later: &BTreeMap<BackupId, (DateTime<Utc>, Backoff)>) -> Option<Trusted> {
     let catalog = match shared.refresh().await {
         Ok(catalog) => catalog,
         Err(error) => {
@@ -77,12 +76,7 @@ async fn next_to_prove(
     catalog.trusted.iter().filter(due).find(may).cloned()
 }
 
-async fn prove_one(
-    shared: &Shared,
-    signer: &Signer,
-    binaries: &[EtcdBinary],
-    entry: &Trusted,
-) -> Result<()> {
+async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], entry: &Trusted) -> Result<()> {
     let identities = || shared.access.identities();
     let proving = Proving {
         store: shared.access.store(),
@@ -106,7 +100,9 @@ async fn prove_one(
     let verdict = done?;
     let found = verdict.steps.last().map_or("", |step| step.found.as_str());
     match failed {
-        None => tracing::info!(id = %entry.id(), level = %verdict.level, seconds = verdict.took_seconds, "backup proven"),
+        None => {
+            tracing::info!(id = %entry.id(), level = %verdict.level, seconds = verdict.took_seconds, "backup proven")
+        }
         Some(_) => tracing::error!(id = %entry.id(), level = %verdict.level, found, "backup FAILED its proof"),
     }
     shared.refresh().await?;

@@ -66,13 +66,23 @@ pub fn generate(role: KeyRole, dir: &Path, cluster: Option<&str>, store: Option<
         config.push(format!("keys.identity_file: {}", at(PROOF_IDENTITY.secret)));
     }
     if wants(KeyRole::Recovery) {
-        let operator = planned.iter().find(|file| file.name == "operator.sign.pub").map(|file| file.text.clone());
+        let operator = planned
+            .iter()
+            .find(|file| file.name == "operator.sign.pub")
+            .map(|file| file.text.clone());
         let comments = recovery_comments(cluster, store, operator.as_deref().map(String::as_str));
         identity(&RECOVERY_IDENTITY, &comments, &mut planned);
         config.push(format!("keys.recipients: add {}", at(RECOVERY_IDENTITY.public)));
     }
     write_all(dir, &planned)?;
-    let files = planned.iter().map(|file| Made { path: dir.join(file.name), what: file.what, keep: file.keep }).collect();
+    let files = planned
+        .iter()
+        .map(|file| Made {
+            path: dir.join(file.name),
+            what: file.what,
+            keep: file.keep,
+        })
+        .collect();
     Ok(Keys { files, config })
 }
 
@@ -88,7 +98,9 @@ fn config_line(role: KeyRole, secret: &str, public: &str) -> String {
         KeyRole::Backup => "backup",
         KeyRole::Prove => "prove",
         KeyRole::Prune => "prune",
-        KeyRole::Operator | KeyRole::Recovery | KeyRole::All => return format!("keys.trusted_keys.operator: [{public}]"),
+        KeyRole::Operator | KeyRole::Recovery | KeyRole::All => {
+            return format!("keys.trusted_keys.operator: [{public}]");
+        }
     };
     format!("keys.signing_keys.{name}: {secret}   (elsewhere: keys.trusted_keys.{name}: [{public}])")
 }
@@ -96,7 +108,11 @@ fn config_line(role: KeyRole, secret: &str, public: &str) -> String {
 fn signing_pair(secret: &'static str, public: &'static str, planned: &mut Vec<Planned>) -> Result<()> {
     let failed = |source: minisign::PError| Error::new(Reason::Internal, "cannot make a signing key").because(source);
     let pair = minisign::KeyPair::generate_unencrypted_keypair().map_err(failed)?;
-    let secret_text = pair.sk.to_box(Some("lifeboat signing key")).map_err(failed)?.into_string();
+    let secret_text = pair
+        .sk
+        .to_box(Some("lifeboat signing key"))
+        .map_err(failed)?
+        .into_string();
     let public_text = pair.pk.to_box().map_err(failed)?.into_string();
     planned.push(Planned {
         name: secret,
@@ -138,7 +154,10 @@ fn identity(files: &IdentityFiles, comments: &str, planned: &mut Vec<Planned>) {
     let secret = identity.to_string();
     planned.push(Planned {
         name: files.secret,
-        text: Zeroizing::new(format!("{comments}# public key: {recipient}\n{}\n", secret.expose_secret())),
+        text: Zeroizing::new(format!(
+            "{comments}# public key: {recipient}\n{}\n",
+            secret.expose_secret()
+        )),
         mode: SECRET,
         what: "opens backups",
         keep: files.keep,
@@ -154,7 +173,8 @@ fn identity(files: &IdentityFiles, comments: &str, planned: &mut Vec<Planned>) {
 
 /// Comments that stock age ignores, and that tell a person years later what the key is for.
 fn recovery_comments(cluster: Option<&str>, store: Option<&str>, operator: Option<&str>) -> String {
-    let mut text = String::from("# Lifeboat recovery key: opens this cluster's etcd backups. Keep it offline, twice.\n");
+    let mut text =
+        String::from("# Lifeboat recovery key: opens this cluster's etcd backups. Keep it offline, twice.\n");
     let operator = operator.and_then(|text| text.lines().last());
     for (name, value) in [("cluster", cluster), ("store", store), ("operator", operator)] {
         if let Some(value) = value {
@@ -166,9 +186,18 @@ fn recovery_comments(cluster: Option<&str>, store: Option<&str>, operator: Optio
 
 fn write_all(dir: &Path, planned: &[Planned]) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|source| Error::io("create", dir.display(), source))?;
-    if let Some(there) = planned.iter().map(|file| dir.join(file.name)).find(|path| path.exists()) {
-        return Err(Error::new(Reason::TargetNotEmpty, format!("{} exists and is never overwritten", there.display()))
-            .hint("give another --out DIR; a key that was replaced could no longer open or verify what it sealed or signed"));
+    if let Some(there) = planned
+        .iter()
+        .map(|file| dir.join(file.name))
+        .find(|path| path.exists())
+    {
+        return Err(Error::new(
+            Reason::TargetNotEmpty,
+            format!("{} exists and is never overwritten", there.display()),
+        )
+        .hint(
+            "give another --out DIR; a key that was replaced could no longer open or verify what it sealed or signed",
+        ));
     }
     for file in planned {
         let path = dir.join(file.name);
@@ -196,7 +225,8 @@ mod tests {
         assert_eq!(keys.files.len(), 12);
         for role in ["backup", "prove", "prune", "operator"] {
             let signer = Signer::from_file(&dir.path().join(format!("{role}.sign.key"))).unwrap();
-            let public = crate::keys::public_key(&dir.path().join(format!("{role}.sign.pub")).display().to_string()).unwrap();
+            let public =
+                crate::keys::public_key(&dir.path().join(format!("{role}.sign.pub")).display().to_string()).unwrap();
             assert_eq!(signer.public(), &public);
         }
         for name in ["prove", "recovery"] {

@@ -52,7 +52,9 @@ pub enum Kind {
 
 impl Layout {
     pub fn new(cluster: &ClusterName) -> Self {
-        Layout { cluster: cluster.clone() }
+        Layout {
+            cluster: cluster.clone(),
+        }
     }
 
     pub fn cluster(&self) -> &ClusterName {
@@ -113,8 +115,12 @@ fn stamp(at: DateTime<Utc>) -> impl fmt::Display {
 
 /// `YYYYMMDDTHHMMSSZ-<8 hex>` and the ending.
 fn is_note(file: &str, ending: &str) -> bool {
-    let Some(name) = file.strip_suffix(ending) else { return false };
-    let Some((time, random)) = name.split_once('-') else { return false };
+    let Some(name) = file.strip_suffix(ending) else {
+        return false;
+    };
+    let Some((time, random)) = name.split_once('-') else {
+        return false;
+    };
     chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
         && random.len() == 8
         && random.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -139,7 +145,12 @@ mod tests {
         ] {
             assert_eq!(layout.parse(key.as_str()), Some((id.clone(), kind, key.clone())));
         }
-        for foreign in ["prod-eu-1/backups/x/db.zst.age", "prod-eu-1/readme", "other/backups/a/manifest.json", "prod-eu-1"] {
+        for foreign in [
+            "prod-eu-1/backups/x/db.zst.age",
+            "prod-eu-1/readme",
+            "other/backups/a/manifest.json",
+            "prod-eu-1",
+        ] {
             assert_eq!(layout.parse(foreign), None);
         }
         let deep = format!("{}/more", layout.blob(&id));

@@ -23,7 +23,9 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 pub async fn settle() {
     ABORTS.close();
     if tokio::time::timeout(SETTLE_WITHIN, ABORTS.wait()).await.is_err() {
-        tracing::warn!("the store did not confirm that an unfinished upload was dropped; a lifecycle rule of the bucket will");
+        tracing::warn!(
+            "the store did not confirm that an unfinished upload was dropped; a lifecycle rule of the bucket will"
+        );
     }
 }
 
@@ -40,7 +42,14 @@ pub struct Upload {
 
 impl Upload {
     pub(super) fn new(inner: Box<dyn MultipartUpload>, store: Store, key: ObjectKey) -> Self {
-        Upload { inner: Some(inner), store, key, part: Vec::new(), part_bytes: 0, in_flight: JoinSet::new() }
+        Upload {
+            inner: Some(inner),
+            store,
+            key,
+            part: Vec::new(),
+            part_bytes: 0,
+            in_flight: JoinSet::new(),
+        }
     }
 
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
@@ -100,7 +109,9 @@ impl Drop for Upload {
     /// An upload that did not finish leaves no paid parts behind, as far as the store answers.
     fn drop(&mut self) {
         self.in_flight.abort_all();
-        let (Some(mut inner), Ok(runtime)) = (self.inner.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (Some(mut inner), Ok(runtime)) = (self.inner.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         let key = self.key.clone();
         let abort = async move {
             if let Err(error) = inner.abort().await {

@@ -49,7 +49,11 @@ async fn main() -> Result<(), Failed> {
         let status = client.status().await?;
         if status.db_size() >= wanted {
             let revision = status.header().map_or(0, |header| header.revision());
-            println!("{} bytes, {} puts, revision {revision}", status.db_size(), round * ROUND * PUTS);
+            println!(
+                "{} bytes, {} puts, revision {revision}",
+                status.db_size(),
+                round * ROUND * PUTS
+            );
             return Ok(());
         }
         write_round(&client, round).await?;
@@ -80,7 +84,11 @@ async fn write_round(client: &Client, round: u64) -> Result<(), etcd_client::Err
 fn put(number: u64) -> TxnOp {
     let mut random = Random::of(number);
     // Within a transaction no key may come twice: an update takes the key of the transaction before.
-    let object = if number >= PUTS && number % UPDATE_EVERY == 0 { number - PUTS } else { number };
+    let object = if number >= PUTS && number.is_multiple_of(UPDATE_EVERY) {
+        number - PUTS
+    } else {
+        number
+    };
     let key = format!("/registry/pods/team-{}/web-{object:08x}", object % 97);
     TxnOp::put(key, value(&mut random), None)
 }
