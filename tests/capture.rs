@@ -24,12 +24,7 @@ fn etcd(endpoints: &[&str]) -> Etcd {
 }
 
 fn limits() -> Limits {
-    Limits {
-        backup: 10 * MINUTE,
-        stall: Duration::from_millis(300),
-        stream: MINUTE,
-        prove: MINUTE,
-    }
+    Limits { backup: 10 * MINUTE, stall: Duration::from_millis(300), stream: MINUTE, prove: MINUTE }
 }
 
 /// Surveys and returns the first member to try.

@@ -11,12 +11,8 @@ use lifeboat_tests::tools::{promtool, python, repository, said, succeed};
 use serde_json::{Value, json};
 
 const KUBERNETES: [&str; 4] = ["1.25", "1.29", "1.33", "1.37"];
-const ALERTS: [&str; 4] = [
-    "LifeboatBackupLate",
-    "LifeboatBackupFailing",
-    "LifeboatNothingProven",
-    "LifeboatProofFailed",
-];
+const ALERTS: [&str; 4] =
+    ["LifeboatBackupLate", "LifeboatBackupFailing", "LifeboatNothingProven", "LifeboatProofFailed"];
 
 /// The least that a user has to set.
 fn values() -> Value {
@@ -39,10 +35,7 @@ fn values() -> Value {
 fn with(pointer: &str, value: Value) -> Value {
     let mut values = values();
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer starts with a slash");
-    let parent = values
-        .pointer_mut(parent)
-        .and_then(Value::as_object_mut)
-        .expect("the parent is set");
+    let parent = values.pointer_mut(parent).and_then(Value::as_object_mut).expect("the parent is set");
     if value.is_null() {
         parent.remove(key);
     } else {
@@ -62,21 +55,11 @@ fn rules() -> String {
 /// What Helm and the Kubernetes schemas say of the chart with these values.
 fn render(values: &Value) -> Value {
     let mut command = Command::new(python());
-    command
-        .env_clear()
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .arg(repository().join("tests/chart/render.py"));
-    command
-        .arg(chart())
-        .args(KUBERNETES)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").arg(repository().join("tests/chart/render.py"));
+    command.arg(chart()).args(KUBERNETES).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("python starts");
     let mut stdin = child.stdin.take().expect("standard input is a pipe");
-    stdin
-        .write_all(values.to_string().as_bytes())
-        .expect("the script reads its input");
+    stdin.write_all(values.to_string().as_bytes()).expect("the script reads its input");
     drop(stdin);
     let output = child.wait_with_output().expect("a child of ours can be waited for");
     assert!(output.status.success(), "render.py failed: {}", said(&output));
@@ -97,18 +80,13 @@ fn accepted(values: &Value) -> Value {
 #[track_caller]
 fn refusal(values: &Value) -> String {
     let report = render(values);
-    report["error"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{values} was rendered"))
-        .to_owned()
+    report["error"].as_str().unwrap_or_else(|| panic!("{values} was rendered")).to_owned()
 }
 
 #[track_caller]
 fn document<'a>(report: &'a Value, kind: &str, name: &str) -> &'a Value {
     let documents = report["documents"].as_array().expect("a list");
-    let found = documents
-        .iter()
-        .find(|d| d["kind"] == kind && d["metadata"]["name"] == name);
+    let found = documents.iter().find(|d| d["kind"] == kind && d["metadata"]["name"] == name);
     found.unwrap_or_else(|| panic!("no {kind} {name} in {documents:#?}"))
 }
 
@@ -143,10 +121,7 @@ fn the_pod_is_locked_down_and_stands_where_etcd_is() {
     let pod = &document(&report, "DaemonSet", "lifeboat")["spec"]["template"]["spec"];
     assert_eq!(pod["hostNetwork"], true);
     assert_eq!(pod["automountServiceAccountToken"], false);
-    assert_eq!(
-        pod["nodeSelector"],
-        json!({ "node-role.kubernetes.io/control-plane": "" })
-    );
+    assert_eq!(pod["nodeSelector"], json!({ "node-role.kubernetes.io/control-plane": "" }));
     assert_eq!(pod["tolerations"][0]["key"], "node-role.kubernetes.io/control-plane");
     let security = json!({
         "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
@@ -158,22 +133,11 @@ fn the_pod_is_locked_down_and_stands_where_etcd_is() {
         "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] },
     });
     assert_eq!(container["securityContext"], security);
-    for secret in pod["volumes"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter_map(|volume| volume.get("secret"))
-    {
+    for secret in pod["volumes"].as_array().expect("a list").iter().filter_map(|volume| volume.get("secret")) {
         assert_eq!(secret["defaultMode"], 0o440, "{secret}");
     }
     // A subPath mount would never see a renewed certificate.
-    assert!(
-        container["volumeMounts"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .all(|mount| mount.get("subPath").is_none())
-    );
+    assert!(container["volumeMounts"].as_array().expect("a list").iter().all(|mount| mount.get("subPath").is_none()));
 }
 
 #[test]
@@ -181,20 +145,12 @@ fn the_config_arrives_word_for_word_and_a_change_of_it_restarts_the_pods() {
     let report = accepted(&values());
     let config = &document(&report, "ConfigMap", "lifeboat")["data"]["config.yaml"];
     let config = config.as_str().expect("text");
-    for line in [
-        "cluster: prod-eu-1",
-        "- age1example",
-        "region: eu-central-1",
-        "- https://127.0.0.1:2379",
-    ] {
+    for line in ["cluster: prod-eu-1", "- age1example", "region: eu-central-1", "- https://127.0.0.1:2379"] {
         assert!(config.lines().any(|l| l.trim() == line), "{line} is not in:\n{config}");
     }
     let sum = |report: &Value| {
         let template = &document(report, "DaemonSet", "lifeboat")["spec"]["template"];
-        template["metadata"]["annotations"]["checksum/config"]
-            .as_str()
-            .expect("a digest")
-            .to_owned()
+        template["metadata"]["annotations"]["checksum/config"].as_str().expect("a digest").to_owned()
     };
     let changed = accepted(&with("/config/cluster", json!("prod-eu-2")));
     assert_ne!(sum(&report), sum(&changed));
@@ -205,23 +161,15 @@ fn the_agent_accepts_the_config_that_the_chart_renders() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let keys = dir.path().join("keys").to_string_lossy().into_owned();
     lifeboat(&["keygen", "--role", "backup", "--out", &keys]).expect_code(0);
-    let mut values = with(
-        "/config/keys/recipients",
-        json!(["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]),
-    );
+    let mut values =
+        with("/config/keys/recipients", json!(["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]));
     values["config"]["keys"]["signing_keys"]["backup"] = json!(format!("{keys}/backup.sign.key"));
     let report = accepted(&values);
-    let config = document(&report, "ConfigMap", "lifeboat")["data"]["config.yaml"]
-        .as_str()
-        .expect("text");
+    let config = document(&report, "ConfigMap", "lifeboat")["data"]["config.yaml"].as_str().expect("text");
     let file = dir.path().join("config.yaml").to_string_lossy().into_owned();
     std::fs::write(&file, config).expect("the folder is ours");
     let said = lifeboat(&["check-config", "--config", &file]).expect_code(0);
-    assert!(
-        said.stdout.contains("http:\n    listen: 127.0.0.1:9797"),
-        "{}",
-        said.stdout
-    );
+    assert!(said.stdout.contains("http:\n    listen: 127.0.0.1:9797"), "{}", said.stdout);
 }
 
 #[test]
@@ -236,14 +184,8 @@ fn the_probes_follow_the_address_that_the_agent_listens_on() {
         let http = listen.map_or(json!({}), |listen| json!({ "listen": listen }));
         let report = accepted(&with("/config/http", http));
         let container = &document(&report, "DaemonSet", "lifeboat")["spec"]["template"]["spec"]["containers"][0];
-        assert_eq!(
-            container["livenessProbe"]["httpGet"],
-            json!({ "host": host, "port": "http", "path": "/healthz" })
-        );
-        assert_eq!(
-            container["readinessProbe"]["httpGet"],
-            json!({ "host": host, "port": "http", "path": "/readyz" })
-        );
+        assert_eq!(container["livenessProbe"]["httpGet"], json!({ "host": host, "port": "http", "path": "/healthz" }));
+        assert_eq!(container["readinessProbe"]["httpGet"], json!({ "host": host, "port": "http", "path": "/readyz" }));
         assert_eq!(container["ports"][0]["containerPort"], port);
     }
 }
@@ -276,26 +218,15 @@ fn the_notes_say_when_nothing_watches() {
 fn promtool_test(rules: &str) -> Output {
     let dir = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(dir.path().join("rules.yaml"), rules).expect("the folder is ours");
-    std::fs::copy(
-        repository().join("tests/chart/rules_test.yaml"),
-        dir.path().join("rules_test.yaml"),
-    )
-    .expect("it is there");
+    std::fs::copy(repository().join("tests/chart/rules_test.yaml"), dir.path().join("rules_test.yaml"))
+        .expect("it is there");
     let mut command = Command::new(promtool());
-    command
-        .args(["test", "rules", "rules_test.yaml"])
-        .current_dir(dir.path())
-        .output()
-        .expect("promtool starts")
+    command.args(["test", "rules", "rules_test.yaml"]).current_dir(dir.path()).output().expect("promtool starts")
 }
 
 #[test]
 fn promtool_accepts_the_rules_and_each_alert_fires_and_stays_silent_as_it_should() {
-    succeed(
-        Command::new(promtool())
-            .args(["check", "rules"])
-            .arg(chart().join("files/rules.yaml")),
-    );
+    succeed(Command::new(promtool()).args(["check", "rules"]).arg(chart().join("files/rules.yaml")));
     let output = promtool_test(&rules());
     assert!(output.status.success(), "{}", said(&output));
 }
@@ -306,16 +237,10 @@ fn the_rule_tests_notice_an_alert_that_is_deaf_or_hasty() {
     let hasty = |rule: &str| rule.replacen("expr: ", "expr: max by (etcd_cluster) ({etcd_cluster!=\"\"}) or ", 1);
     let rules = rules();
     for alert in ALERTS {
-        let at = rules
-            .find(&format!("alert: {alert}\n"))
-            .unwrap_or_else(|| panic!("no alert {alert}"));
+        let at = rules.find(&format!("alert: {alert}\n")).unwrap_or_else(|| panic!("no alert {alert}"));
         for changed in [deaf(&rules[at..]), hasty(&rules[at..])] {
             let output = promtool_test(&format!("{}{changed}", &rules[..at]));
-            assert!(
-                !output.status.success() && said(&output).contains(alert),
-                "{alert}: {}",
-                said(&output)
-            );
+            assert!(!output.status.success() && said(&output).contains(alert), "{alert}: {}", said(&output));
         }
     }
 }
@@ -323,28 +248,17 @@ fn the_rule_tests_notice_an_alert_that_is_deaf_or_hasty() {
 #[test]
 fn the_chart_carries_the_same_rules_that_promtool_checked() {
     let report = accepted(&with("/alerts", json!({ "as": "ConfigMap" })));
-    assert_eq!(
-        document(&report, "ConfigMap", "lifeboat-rules")["data"]["rules.yaml"],
-        json!(rules())
-    );
+    assert_eq!(document(&report, "ConfigMap", "lifeboat-rules")["data"]["rules.yaml"], json!(rules()));
 
     let report = accepted(&with("/alerts", json!({ "as": "PrometheusRule" })));
     let list = &document(&report, "PrometheusRule", "lifeboat")["spec"]["groups"][0]["rules"];
-    let names: Vec<&str> = list
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter_map(|rule| rule["alert"].as_str())
-        .collect();
+    let names: Vec<&str> = list.as_array().expect("a list").iter().filter_map(|rule| rule["alert"].as_str()).collect();
     assert_eq!(names, ALERTS);
     for rule in list.as_array().expect("a list") {
         let name = rule["alert"].as_str().expect("an alert");
         let page = format!("agent/docs/runbooks.md#{}", name.to_lowercase());
         assert_eq!(rule["annotations"]["runbook_url"], json!(page));
-        assert!(
-            matches!(rule["labels"]["severity"].as_str(), Some("critical" | "warning")),
-            "{name}"
-        );
+        assert!(matches!(rule["labels"]["severity"].as_str(), Some("critical" | "warning")), "{name}");
     }
 }
 
@@ -353,11 +267,7 @@ fn the_image_is_the_binary_and_its_authorities_and_nobody_is_root_in_it() {
     let text = std::fs::read_to_string(repository().join("charts/image/Dockerfile")).expect("it can be read");
     let last = text.rsplit("\nFROM ").next().expect("there is a stage");
     assert!(last.starts_with("scratch\n"), "{last}");
-    for line in [
-        "COPY --from=build /out/ /",
-        "USER 65532:65532",
-        "ENTRYPOINT [\"lifeboat\"]",
-    ] {
+    for line in ["COPY --from=build /out/ /", "USER 65532:65532", "ENTRYPOINT [\"lifeboat\"]"] {
         assert!(last.lines().any(|l| l == line), "{line}");
     }
     assert!(Path::new(&repository().join("charts/image/Dockerfile.dockerignore")).is_file());

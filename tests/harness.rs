@@ -26,12 +26,7 @@ fn an_etcd_of_each_line_starts_keeps_its_keys_over_a_restart_and_ends_with_its_v
         let said = etcd.etcdctl(&["endpoint", "status", "--write-out", "json"]);
         assert!(said.contains(&format!("\"version\":\"{}.", version.line())), "{said}");
         etcd.stop();
-        assert!(
-            !etcd
-                .try_etcdctl(&["--command-timeout=1s", "get", "greeting"])
-                .status
-                .success()
-        );
+        assert!(!etcd.try_etcdctl(&["--command-timeout=1s", "get", "greeting"]).status.success());
         etcd.restart();
         assert_eq!(etcd.etcdctl(&["get", "--print-value-only", "greeting"]), "hello\n");
         let pid = etcd.pid(0);
@@ -42,13 +37,7 @@ fn an_etcd_of_each_line_starts_keeps_its_keys_over_a_restart_and_ends_with_its_v
 
 #[test]
 fn three_members_go_on_without_one_of_them() {
-    let mut etcd = RealEtcd::start(
-        Etcd::V3_6,
-        Options {
-            members: 3,
-            ..Options::default()
-        },
-    );
+    let mut etcd = RealEtcd::start(Etcd::V3_6, Options { members: 3, ..Options::default() });
     assert_eq!(etcd.endpoints().len(), 3);
     etcd.etcdctl(&["put", "k", "1"]);
     etcd.stop_member(2);
@@ -62,35 +51,13 @@ fn three_members_go_on_without_one_of_them() {
 #[test]
 fn an_etcd_with_mutual_tls_takes_its_own_client_and_refuses_an_expired_and_a_foreign_one() {
     let pki = Pki::new();
-    let etcd = RealEtcd::start(
-        Etcd::V3_6,
-        Options {
-            tls: Some(pki.tls()),
-            ..Options::default()
-        },
-    );
+    let etcd = RealEtcd::start(Etcd::V3_6, Options { tls: Some(pki.tls()), ..Options::default() });
     etcd.etcdctl(&["put", "k", "v"]);
     let foreign = Pki::new();
-    for pair in [
-        pki.client("late", Validity::Expired),
-        foreign.client("stranger", Validity::Now),
-    ] {
+    for pair in [pki.client("late", Validity::Expired), foreign.client("stranger", Validity::Now)] {
         let mut command = Command::new(Etcd::V3_6.etcdctl());
-        command.env_clear().args([
-            "--endpoints",
-            &etcd.endpoint(),
-            "--command-timeout",
-            "2s",
-            "get",
-            "k",
-            "--cacert",
-        ]);
-        command
-            .arg(pki.ca_file())
-            .arg("--cert")
-            .arg(pair.cert_file)
-            .arg("--key")
-            .arg(pair.key_file);
+        command.env_clear().args(["--endpoints", &etcd.endpoint(), "--command-timeout", "2s", "get", "k", "--cacert"]);
+        command.arg(pki.ca_file()).arg("--cert").arg(pair.cert_file).arg("--key").arg(pair.key_file);
         let output = command.output().expect("etcdctl starts");
         assert!(!output.status.success(), "{}", tools::said(&output));
     }
@@ -104,28 +71,13 @@ fn round_trip(bucket: &Bucket) {
         builder = builder.with_config(name.parse().expect("object_store knows its option"), value);
     }
     let store = builder.build().expect("the options are whole");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let path = ObjectPath::from("folder/object");
-        store
-            .put_opts(&path, "bytes".into(), PutMode::Create.into())
-            .await
-            .expect("the first create wins");
+        store.put_opts(&path, "bytes".into(), PutMode::Create.into()).await.expect("the first create wins");
         let again = store.put_opts(&path, "others".into(), PutMode::Create.into()).await;
-        assert!(
-            matches!(again, Err(object_store::Error::AlreadyExists { .. })),
-            "{again:?}"
-        );
-        let got = store
-            .get(&path)
-            .await
-            .expect("it is there")
-            .bytes()
-            .await
-            .expect("it can be read");
+        assert!(matches!(again, Err(object_store::Error::AlreadyExists { .. })), "{again:?}");
+        let got = store.get(&path).await.expect("it is there").bytes().await.expect("it can be read");
         assert_eq!(&got[..], b"bytes");
     });
 }

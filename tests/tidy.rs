@@ -16,8 +16,7 @@ const NONE: [usize; 0] = [];
 /// Every file that git tracks or would add, with its text; files that are not text are left out.
 fn tree() -> Vec<(String, String)> {
     let mut git = Command::new("git");
-    git.current_dir(repository())
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    git.current_dir(repository()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let listed = String::from_utf8(succeed(&mut git)).expect("our paths are UTF-8");
     let mut files: Vec<(String, String)> = listed
         .split_terminator('\0')
@@ -26,22 +25,14 @@ fn tree() -> Vec<(String, String)> {
         .collect();
     files.sort();
     files.dedup();
-    assert!(
-        files.iter().any(|(path, _)| path == "Cargo.toml"),
-        "the tree was not read"
-    );
+    assert!(files.iter().any(|(path, _)| path == "Cargo.toml"), "the tree was not read");
     files
 }
 
 #[track_caller]
 fn none(findings: &[Finding]) {
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
-    assert!(
-        findings.is_empty(),
-        "{} findings:\n{}",
-        findings.len(),
-        lines.join("\n")
-    );
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), lines.join("\n"));
 }
 
 /// Applies a rule to every file.
@@ -107,12 +98,7 @@ fn what_judges_backups_cannot_panic() {
     holds(rules::no_panics);
     let tests = "#[cfg(test)]\nmod tests {\n    fn g() { c.unwrap(); }\n}\n";
     let bad = &format!("fn f() {{\n    a.unwrap();\n    b.expect(\"x\");\n    panic!();\n    \"panic!\";\n}}\n{tests}");
-    for path in [
-        "policy/src/a.rs",
-        "agent/etcd/src/b.rs",
-        "agent/src/restore.rs",
-        "agent/src/catalog/entry.rs",
-    ] {
+    for path in ["policy/src/a.rs", "agent/etcd/src/b.rs", "agent/src/restore.rs", "agent/src/catalog/entry.rs"] {
         assert_eq!(lines(rules::no_panics, path, bad), [2, 3, 4], "{path}");
     }
     assert_eq!(lines(rules::no_panics, "agent/src/cli/list.rs", bad), NONE);
@@ -124,12 +110,7 @@ fn time_and_environment_come_through_their_seams() {
     holds(rules::seams);
     let bad = "fn f() {\n    Utc::now();\n    std::time::Instant::now();\n    std::env::var_os(\"HOME\");\n    // Utc::now()\n}\n";
     assert_eq!(lines(rules::seams, "agent/src/daemon.rs", bad), [2, 3, 4]);
-    for path in [
-        "agent/src/clock.rs",
-        "agent/src/config/env.rs",
-        "agent/src/config.rs",
-        "tests/run_e2e.rs",
-    ] {
+    for path in ["agent/src/clock.rs", "agent/src/config/env.rs", "agent/src/config.rs", "tests/run_e2e.rs"] {
         assert_eq!(lines(rules::seams, path, bad), NONE, "{path}");
     }
 }
@@ -145,11 +126,7 @@ fn stages_import_only_what_stands_left_of_them() {
     assert_eq!(lines(rules::stage_order, "agent/src/daemon.rs", bad), NONE);
     let tests = "#[cfg(test)]\nmod tests {\n    use crate::prune::Plan;\n}\n";
     assert_eq!(lines(rules::stage_order, "agent/src/fetch.rs", tests), NONE);
-    assert_eq!(
-        lines(rules::stage_order, "agent/src/helpers.rs", ""),
-        [1],
-        "a module without a place in the order"
-    );
+    assert_eq!(lines(rules::stage_order, "agent/src/helpers.rs", ""), [1], "a module without a place in the order");
 }
 
 #[test]

@@ -5,13 +5,7 @@
 
 #![cfg_attr(
     not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::as_conversions
-    )
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
 pub mod manifest;
@@ -93,11 +87,7 @@ impl Trusted {
                 took_seconds: verdict.took_seconds,
             })
             .collect();
-        standing(
-            &facts,
-            required,
-            matches!(self.manifest.equality, Equality::Differs { .. }),
-        )
+        standing(&facts, required, matches!(self.manifest.equality, Equality::Differs { .. }))
     }
 
     pub fn facts(&self, required: Level, grace: std::time::Duration) -> Facts {
@@ -135,9 +125,7 @@ impl Catalog {
     }
 
     pub fn newest_proven(&self, required: Level) -> Option<&Trusted> {
-        self.trusted
-            .iter()
-            .find(|entry| matches!(entry.standing(required), Standing::Proven { .. }))
+        self.trusted.iter().find(|entry| matches!(entry.standing(required), Standing::Proven { .. }))
     }
 
     pub fn facts(&self, required: Level, grace: std::time::Duration) -> Vec<Facts> {
@@ -147,9 +135,7 @@ impl Catalog {
     /// Trusted entries that no other trusted entry names as its parent: what a new manifest builds on.
     pub fn heads(&self) -> Vec<&Trusted> {
         let is_parent = |id: &BackupId| {
-            self.trusted
-                .iter()
-                .any(|entry| entry.manifest.parents.iter().any(|parent| parent.id == *id))
+            self.trusted.iter().any(|entry| entry.manifest.parents.iter().any(|parent| parent.id == *id))
         };
         self.trusted.iter().filter(|entry| !is_parent(entry.id())).collect()
     }
@@ -171,9 +157,7 @@ impl Catalog {
             lineage: newest.map(|newest| newest.lineage.to_string()).unwrap_or_default(),
             revision: newest.map_or(0, |newest| newest.db.revision),
             captured_at: entry.id.captured_at(),
-            standing: Standing::Unproven {
-                because: Because::NotTried,
-            },
+            standing: Standing::Unproven { because: Because::NotTried },
             trusted: choice::Trusted::No(entry.why.to_string()),
         });
         trusted.chain(untrusted).collect()

@@ -35,10 +35,8 @@ pub fn main() -> ExitCode {
     // A panic is a bug, and an answer all the same: code 1 and a document, not Rust's own 101.
     let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&cli, &output)));
     let done = acted.unwrap_or_else(|_| {
-        Err(
-            Error::new(Reason::Internal, "lifeboat broke: the lines above say where")
-                .hint("this is a bug: please report it"),
-        )
+        Err(Error::new(Reason::Internal, "lifeboat broke: the lines above say where")
+            .hint("this is a bug: please report it"))
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,11 +49,7 @@ pub fn main() -> ExitCode {
 
 /// A wrong command line in clap's own words, or as a document where one was asked for. `--help` comes this way too.
 fn refuse(wrong: &clap::Error) -> ExitCode {
-    let asked = |word: &std::ffi::OsStr| {
-        ["--json", "json", "-ojson", "--output=json"]
-            .iter()
-            .any(|json| word == *json)
-    };
+    let asked = |word: &std::ffi::OsStr| ["--json", "json", "-ojson", "--output=json"].iter().any(|json| word == *json);
     if wrong.use_stderr() && std::env::args_os().any(|word| asked(&word)) {
         let text = wrong.render().to_string();
         let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");

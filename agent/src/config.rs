@@ -91,11 +91,7 @@ fn utf8<'a>(bytes: &'a [u8], source: &str) -> Result<&'a str, Vec<Finding>> {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let what = "this is not UTF-8 text";
-        let mut finding = Finding::of_file(
-            source,
-            what,
-            "save it as UTF-8, and check that it is the file you meant",
-        );
+        let mut finding = Finding::of_file(source, what, "save it as UTF-8, and check that it is the file you meant");
         finding.line = Some(1 + before.iter().filter(|b| **b == b'\n').count());
         finding.column = Some(1 + before.len() - line_start);
         vec![finding]
@@ -166,12 +162,8 @@ impl std::str::FromStr for Role {
 
     fn from_str(text: &str) -> Result<Role, String> {
         let found = Role::ALL.into_iter().find(|role| role.name() == text);
-        found.ok_or_else(|| {
-            format!(
-                "`{}` is no role: it is one of backup, prove, prune, operator",
-                cursor::shown(text)
-            )
-        })
+        found
+            .ok_or_else(|| format!("`{}` is no role: it is one of backup, prove, prune, operator", cursor::shown(text)))
     }
 }
 

@@ -69,10 +69,7 @@ impl Reason {
     /// Whether the same call may succeed later with nothing changed by a person.
     pub fn retryable(self) -> bool {
         use Reason::*;
-        matches!(
-            self,
-            EtcdUnreachable | EtcdStalled | EtcdUnhealthy | StoreUnreachable | StoreThrottled | StoreTimeout
-        )
+        matches!(self, EtcdUnreachable | EtcdStalled | EtcdUnhealthy | StoreUnreachable | StoreThrottled | StoreTimeout)
     }
 }
 
@@ -93,14 +90,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Error {
-            reason,
-            message: message.into(),
-            hint: None,
-            operation: None,
-            object: None,
-            source: None,
-        }
+        Error { reason, message: message.into(), hint: None, operation: None, object: None, source: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -123,19 +113,15 @@ impl Error {
     pub fn io(operation: &'static str, object: impl fmt::Display, source: std::io::Error) -> Self {
         use std::io::ErrorKind;
         let (reason, hint) = match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (
-                Reason::NoSpace,
-                Some("free space on that file system, or point to another one"),
-            ),
-            ErrorKind::PermissionDenied => (
-                Reason::HostPermission,
-                Some("check the owner and mode of that path for the user that runs lifeboat"),
-            ),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                (Reason::NoSpace, Some("free space on that file system, or point to another one"))
+            }
+            ErrorKind::PermissionDenied => {
+                (Reason::HostPermission, Some("check the owner and mode of that path for the user that runs lifeboat"))
+            }
             _ => (Reason::HostIo, None),
         };
-        let error = Error::new(reason, format!("cannot {operation} {object}"))
-            .on(operation, object)
-            .because(source);
+        let error = Error::new(reason, format!("cannot {operation} {object}")).on(operation, object).because(source);
         match hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -190,11 +176,7 @@ mod tests {
     fn every_reason_has_its_heading_in_the_runbooks() {
         let runbooks = include_str!("../docs/runbooks.md");
         for reason in Reason::ALL {
-            assert!(
-                runbooks.contains(&format!("### {}\n", reason.name())),
-                "{} has no heading",
-                reason.name()
-            );
+            assert!(runbooks.contains(&format!("### {}\n", reason.name())), "{} has no heading", reason.name());
         }
     }
 

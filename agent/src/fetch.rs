@@ -50,14 +50,19 @@ pub async fn sealed(
     let (mut whole, mut done) = (Hasher::default(), 0);
     let chunks = store.read_chunks(&key, manifest.sealed.bytes, CHUNK_BYTES);
     let mut chunks = std::pin::pin!(chunks.enumerate());
-    while let Some((index, chunk)) = chunks.next().await {
+    // The opener hangs up only when it failed, and then it tells why.
+    let hung_up = |_| Error::new(Reason::Internal, "the opener stopped");
+    loop {
+        // A place for the chunk first, so that none waits in between, and with it 4 MiB.
+        let place = match &into {
+            Some(into) => Some(into.reserve().await.map_err(hung_up)?),
+            None => None,
+        };
+        let Some((index, chunk)) = chunks.next().await else { break };
         let chunk = chunk?;
         if !sums.matches(index, &chunk) {
             let from = index * CHUNK_BYTES;
-            let text = format!(
-                "{key} is damaged between bytes {from} and {}: its digest differs",
-                from + chunk.len()
-            );
+            let text = format!("{key} is damaged between bytes {from} and {}: its digest differs", from + chunk.len());
             return Err(Error::new(Reason::Damaged, text)
                 .on("read", &key)
                 .hint("nothing of it was decrypted; use another backup: `lifeboat list`"));
@@ -65,11 +70,8 @@ pub async fn sealed(
         whole.update(&chunk);
         done += chunk.len() as u64;
         progress(done);
-        if let Some(into) = &into
-            && into.send(chunk).await.is_err()
-        {
-            // The opener hangs up only when it failed, and then it tells why.
-            return Err(Error::new(Reason::Internal, "the opener stopped"));
+        if let Some(place) = place {
+            place.send(chunk);
         }
     }
     if whole.finish() != manifest.sealed.sha256 {
@@ -82,19 +84,14 @@ async fn check_size(store: &Store, key: &crate::store::ObjectKey, wanted: u64) -
     match store.head(key).await? {
         Some(found) if found.bytes == wanted => Ok(()),
         Some(found) => {
-            let text = format!(
-                "{key} has {} bytes where the signed manifest says {wanted}",
-                found.bytes
-            );
+            let text = format!("{key} has {} bytes where the signed manifest says {wanted}", found.bytes);
             Err(Error::new(Reason::Damaged, text)
                 .on("read", key)
                 .hint("it is truncated or was replaced; use another backup: `lifeboat list`"))
         }
-        None => Err(
-            Error::new(Reason::ObjectMissing, format!("{key} is missing from the store"))
-                .on("read", key)
-                .hint("the backup's data is gone though its manifest stands; use another backup: `lifeboat list`"),
-        ),
+        None => Err(Error::new(Reason::ObjectMissing, format!("{key} is missing from the store"))
+            .on("read", key)
+            .hint("the backup's data is gone though its manifest stands; use another backup: `lifeboat list`")),
     }
 }
 
@@ -116,21 +113,11 @@ where
     let limit = entry.manifest.plaintext.bytes;
     let id = entry.manifest.id.to_string();
     let opener = tokio::task::spawn_blocking(move || {
-        let mut plaintext = open(
-            Received {
-                receive,
-                chunk: Bytes::new(),
-            },
-            &identities,
-            &id,
-            limit,
-        )?;
+        let mut plaintext = open(Received { receive, chunk: Bytes::new() }, &identities, &id, limit)?;
         sink(&mut plaintext)
     });
     let fetched = sealed(store, layout, entry, Some(send), progress).await;
-    let opened = opener
-        .await
-        .map_err(|stopped| Error::new(Reason::Internal, "the opener stopped").because(stopped))?;
+    let opened = opener.await.map_err(|stopped| Error::new(Reason::Internal, "the opener stopped").because(stopped))?;
     match (fetched, opened) {
         (Ok(()), opened) => opened,
         // The download's own failure cut the plaintext short: it is the cause, unless the opener hung up first.
@@ -144,20 +131,17 @@ fn open(sealed: Received, identities: &Identities, id: &str, limit: u64) -> Resu
         Error::new(Reason::Damaged, format!("backup {id} does not begin like an age file")).because(source)
     })?;
     let plaintext = decryptor.decrypt(identities.as_dyn()).map_err(|source| match source {
-        age::DecryptError::NoMatchingKeys => Error::new(
-            Reason::KeyWrong,
-            format!("no key in {} opens backup {id}", identities.source()),
-        )
-        .hint("give the identity file whose public key was a recipient when the backup was made: `lifeboat show`"),
+        age::DecryptError::NoMatchingKeys => {
+            Error::new(Reason::KeyWrong, format!("no key in {} opens backup {id}", identities.source())).hint(
+                "give the identity file whose public key was a recipient when the backup was made: `lifeboat show`",
+            )
+        }
         other => Error::new(Reason::Damaged, format!("backup {id} cannot be decrypted")).because(other),
     })?;
     let decoder = zstd::Decoder::new(plaintext)
         .map_err(|source| Error::new(Reason::Internal, "cannot start the decompressor").because(source))?;
     // One byte more than the manifest allows is let through, so that too much is seen and not silently cut.
-    Ok(std::io::BufReader::with_capacity(
-        PIECE_BYTES,
-        decoder.take(limit.saturating_add(1)),
-    ))
+    Ok(std::io::BufReader::with_capacity(PIECE_BYTES, decoder.take(limit.saturating_add(1))))
 }
 
 /// The verified chunks as a reader; its end is the download's end.

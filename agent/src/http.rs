@@ -53,11 +53,7 @@ pub async fn serve(
 }
 
 async fn render(State(shared): State<Shared>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        shared.metrics.render(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render()).into_response()
 }
 
 async fn healthz(State(shared): State<Shared>) -> Response {

@@ -23,11 +23,7 @@ pub struct PublicKey(String);
 impl PublicKey {
     /// Takes the bare base64 line or the text of a `.pub` file.
     pub fn parse(text: &str) -> Result<Self> {
-        let line = text
-            .lines()
-            .map(str::trim)
-            .rfind(|line| !line.is_empty())
-            .unwrap_or_default();
+        let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
         match minisign_verify::PublicKey::from_base64(line) {
             Ok(_) => Ok(PublicKey(line.to_owned())),
             Err(source) => Err(Error::new(Reason::Config, "not a minisign public key")
@@ -50,11 +46,10 @@ impl PublicKey {
 fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Zeroizing::new(text)),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(Error::new(
-            Reason::Config,
-            format!("{what} {} does not exist", path.display()),
-        )
-        .hint("make one with `lifeboat keygen --role ROLE --out DIR`, or correct the path in the config")),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::new(Reason::Config, format!("{what} {} does not exist", path.display()))
+                .hint("make one with `lifeboat keygen --role ROLE --out DIR`, or correct the path in the config"))
+        }
         Err(source) => Err(Error::io("read", path.display(), source)),
     }
 }
@@ -63,22 +58,16 @@ impl Signer {
     pub fn from_file(path: &Path) -> Result<Self> {
         let text = read_secret("signing key", path)?;
         Self::parse(&text).map_err(|error| {
-            Error::new(
-                Reason::Config,
-                format!("{} is not a usable signing key", path.display()),
-            )
-            .hint("expected a minisign secret key without password, as `lifeboat keygen` writes it")
-            .because(error)
+            Error::new(Reason::Config, format!("{} is not a usable signing key", path.display()))
+                .hint("expected a minisign secret key without password, as `lifeboat keygen` writes it")
+                .because(error)
         })
     }
 
     fn parse(text: &str) -> Result<Self, minisign::PError> {
         let secret = minisign::SecretKeyBox::from_string(text)?.into_unencrypted_secret_key()?;
         let public = minisign::PublicKey::from_secret_key(&secret)?;
-        Ok(Signer {
-            secret,
-            public: PublicKey(public.to_base64()),
-        })
+        Ok(Signer { secret, public: PublicKey(public.to_base64()) })
     }
 
     pub fn public(&self) -> &PublicKey {
@@ -127,10 +116,7 @@ pub struct Trust {
 impl Trust {
     /// Believes whatever is well formed: only behind `--allow unverified`.
     pub fn by_consent() -> Trust {
-        Trust {
-            keys: BTreeMap::new(),
-            anyone: true,
-        }
+        Trust { keys: BTreeMap::new(), anyone: true }
     }
 
     pub fn is_by_consent(&self) -> bool {
@@ -147,11 +133,7 @@ impl Trust {
     /// A key that stands under two roles: it would let one role speak for another.
     pub fn shared(&self) -> Option<(&PublicKey, Role, Role)> {
         let mut seen: Vec<(&PublicKey, Role)> = Vec::new();
-        for (role, key) in self
-            .keys
-            .iter()
-            .flat_map(|(role, keys)| keys.iter().map(|key| (*role, key)))
-        {
+        for (role, key) in self.keys.iter().flat_map(|(role, keys)| keys.iter().map(|key| (*role, key))) {
             if let Some((_, other)) = seen.iter().find(|(known, _)| *known == key) {
                 return Some((key, *other, role));
             }
@@ -197,11 +179,7 @@ impl Recipients {
                 continue;
             }
             let text = std::fs::read_to_string(value).map_err(|source| Error::io("read", value, source))?;
-            for line in text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            {
+            for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 recipients.push(parse_recipient(line, value)?);
             }
         }
@@ -222,20 +200,14 @@ impl Recipients {
 
     /// SHA-256 of each recipient's text: says which key opens a backup without telling the key that seals.
     pub fn fingerprints(&self) -> Vec<Digest> {
-        self.0
-            .iter()
-            .map(|recipient| Digest::of(recipient.to_string().as_bytes()))
-            .collect()
+        self.0.iter().map(|recipient| Digest::of(recipient.to_string().as_bytes())).collect()
     }
 }
 
 fn parse_recipient(text: &str, from: &str) -> Result<age::x25519::Recipient> {
     text.parse().map_err(|why: &str| {
-        Error::new(
-            Reason::Config,
-            format!("recipient {text:?} in {from} is not an age X25519 recipient: {why}"),
-        )
-        .hint("expected age1 and 58 more characters")
+        Error::new(Reason::Config, format!("recipient {text:?} in {from} is not an age X25519 recipient: {why}"))
+            .hint("expected age1 and 58 more characters")
     })
 }
 
@@ -262,10 +234,7 @@ impl Identities {
         if keys.is_empty() {
             return Err(wrong("it holds no key".to_owned()));
         }
-        Ok(Identities {
-            keys,
-            source: source.to_owned(),
-        })
+        Ok(Identities { keys, source: source.to_owned() })
     }
 
     pub fn as_dyn(&self) -> impl Iterator<Item = &dyn age::Identity> {
@@ -311,27 +280,12 @@ mod tests {
         let mut trust = Trust::default();
         trust.add(Role::Backup, ours.public().clone());
         let signature = ours.sign(b"bytes", "a/b").unwrap();
-        assert_eq!(
-            trust.verify(Role::Backup, b"bytes", &signature),
-            Ok(ours.public().fingerprint())
-        );
-        assert_eq!(
-            trust.verify(Role::Prove, b"bytes", &signature),
-            Err(Distrust::NoKey("prove"))
-        );
-        assert_eq!(
-            trust.verify(Role::Backup, b"other", &signature),
-            Err(Distrust::WrongKey("backup"))
-        );
+        assert_eq!(trust.verify(Role::Backup, b"bytes", &signature), Ok(ours.public().fingerprint()));
+        assert_eq!(trust.verify(Role::Prove, b"bytes", &signature), Err(Distrust::NoKey("prove")));
+        assert_eq!(trust.verify(Role::Backup, b"other", &signature), Err(Distrust::WrongKey("backup")));
         let foreign = theirs.sign(b"bytes", "a/b").unwrap();
-        assert_eq!(
-            trust.verify(Role::Backup, b"bytes", &foreign),
-            Err(Distrust::WrongKey("backup"))
-        );
-        assert_eq!(
-            trust.verify(Role::Backup, b"bytes", &format!("{signature}\nx")),
-            Err(Distrust::BadSignature)
-        );
+        assert_eq!(trust.verify(Role::Backup, b"bytes", &foreign), Err(Distrust::WrongKey("backup")));
+        assert_eq!(trust.verify(Role::Backup, b"bytes", &format!("{signature}\nx")), Err(Distrust::BadSignature));
     }
 
     #[test]

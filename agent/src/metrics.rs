@@ -38,53 +38,23 @@ fn describe() {
 }
 
 const GAUGES: &[(&str, &str)] = &[
-    (
-        "lifeboat_backup_last_success_timestamp_seconds",
-        "Capture time of the newest trusted backup.",
-    ),
-    (
-        "lifeboat_backup_deadline_timestamp_seconds",
-        "When the next backup is late.",
-    ),
-    (
-        "lifeboat_backup_missed_slots",
-        "Slots since the newest backup whose limit has passed.",
-    ),
-    (
-        "lifeboat_restorable_timestamp_seconds",
-        "Capture time of the newest proven backup.",
-    ),
-    (
-        "lifeboat_proof_last_success_timestamp_seconds",
-        "When the newest proven backup was proven.",
-    ),
-    (
-        "lifeboat_proof_deadline_timestamp_seconds",
-        "When the next proof is late.",
-    ),
-    (
-        "lifeboat_restore_measured_seconds",
-        "How long the proof of the newest proven backup took.",
-    ),
+    ("lifeboat_backup_last_success_timestamp_seconds", "Capture time of the newest trusted backup."),
+    ("lifeboat_backup_deadline_timestamp_seconds", "When the next backup is late."),
+    ("lifeboat_backup_missed_slots", "Slots since the newest backup whose limit has passed."),
+    ("lifeboat_restorable_timestamp_seconds", "Capture time of the newest proven backup."),
+    ("lifeboat_proof_last_success_timestamp_seconds", "When the newest proven backup was proven."),
+    ("lifeboat_proof_deadline_timestamp_seconds", "When the next proof is late."),
+    ("lifeboat_restore_measured_seconds", "How long the proof of the newest proven backup took."),
     ("lifeboat_backups", "Backups in the store by state."),
-    (
-        "lifeboat_backup_size_bytes",
-        "Size of the newest backup: the database, and sealed.",
-    ),
+    ("lifeboat_backup_size_bytes", "Size of the newest backup: the database, and sealed."),
     ("lifeboat_backup_revision", "Revision of the newest backup."),
     ("lifeboat_backup_keys", "Keys alive in the newest backup."),
     ("lifeboat_findings", "What a person has to look at, by kind."),
     ("lifeboat_prune_frozen", "1 while prune does nothing, by reason."),
-    (
-        "lifeboat_prune_overdue_backups",
-        "Backups whose deletion is due and has not happened.",
-    ),
+    ("lifeboat_prune_overdue_backups", "Backups whose deletion is due and has not happened."),
     ("lifeboat_agent_role", "1 for each role that runs here."),
     ("lifeboat_build_info", "1, with the version."),
-    (
-        "lifeboat_catalog_read_timestamp_seconds",
-        "When this agent last read the catalog.",
-    ),
+    ("lifeboat_catalog_read_timestamp_seconds", "When this agent last read the catalog."),
     ("lifeboat_scratch_free_bytes", "Free space where proofs are made."),
 ];
 
@@ -92,17 +62,11 @@ const COUNTERS: &[(&str, &str)] = &[
     ("lifeboat_backup_attempts_total", "Backups begun."),
     ("lifeboat_backup_failures_total", "Backups that failed, by reason."),
     ("lifeboat_proof_attempts_total", "Proofs begun."),
-    (
-        "lifeboat_proof_failures_total",
-        "Proofs that failed or ended inconclusive, by reason.",
-    ),
+    ("lifeboat_proof_failures_total", "Proofs that failed or ended inconclusive, by reason."),
     ("lifeboat_prune_attempts_total", "Prunes begun."),
     ("lifeboat_prune_failures_total", "Prunes that failed, by reason."),
     ("lifeboat_store_requests_total", "Requests to the store, by operation."),
-    (
-        "lifeboat_store_request_failures_total",
-        "Requests to the store that failed, by operation and reason.",
-    ),
+    ("lifeboat_store_request_failures_total", "Requests to the store that failed, by operation and reason."),
 ];
 
 const HISTOGRAMS: &[(&str, &str)] = &[
@@ -159,19 +123,10 @@ pub fn set_catalog(catalog: &Catalog, summary: &Summary, store: &str) {
             gauge!(name, "etcd_cluster" => cluster(), "store" => store()).set(seconds(at));
         }
     };
-    time(
-        "lifeboat_backup_last_success_timestamp_seconds",
-        summary.newest_captured_at,
-    );
+    time("lifeboat_backup_last_success_timestamp_seconds", summary.newest_captured_at);
     time("lifeboat_backup_deadline_timestamp_seconds", summary.backup_deadline);
-    time(
-        "lifeboat_restorable_timestamp_seconds",
-        summary.restorable.as_ref().map(|proven| proven.captured_at),
-    );
-    time(
-        "lifeboat_proof_last_success_timestamp_seconds",
-        summary.proof_last_success_at,
-    );
+    time("lifeboat_restorable_timestamp_seconds", summary.restorable.as_ref().map(|proven| proven.captured_at));
+    time("lifeboat_proof_last_success_timestamp_seconds", summary.proof_last_success_at);
     time("lifeboat_proof_deadline_timestamp_seconds", summary.proof_deadline);
     gauge!("lifeboat_catalog_read_timestamp_seconds", "etcd_cluster" => cluster(), "store" => store())
         .set(seconds(catalog.read_at));
@@ -206,11 +161,7 @@ fn set_plan(cluster: &str, store: &str, summary: &Summary) {
         let on = frozen == Some(reason);
         gauge!("lifeboat_prune_frozen", "etcd_cluster" => cluster(), "reason" => reason).set(if on { 1 } else { 0 });
     }
-    let overdue = plan
-        .verdicts
-        .iter()
-        .filter(|verdict| verdict.action == Action::Delete)
-        .count();
+    let overdue = plan.verdicts.iter().filter(|verdict| verdict.action == Action::Delete).count();
     gauge!("lifeboat_prune_overdue_backups", "etcd_cluster" => cluster(), "store" => store.to_owned())
         .set(number(overdue));
 }

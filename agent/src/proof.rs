@@ -40,11 +40,7 @@ struct Steps(Vec<Step>);
 
 impl Steps {
     fn add(&mut self, name: &str, watch: Stopwatch, found: String) {
-        self.0.push(Step {
-            name: name.to_owned(),
-            took_seconds: watch.seconds(),
-            found,
-        });
+        self.0.push(Step { name: name.to_owned(), took_seconds: watch.seconds(), found });
     }
 }
 
@@ -55,11 +51,8 @@ impl Proving<'_> {
         let mut steps = Steps::default();
         let reached = match tokio::time::timeout(self.limit, self.climb(entry, &mut steps)).await {
             Ok(reached) => reached,
-            Err(_) => Err(Error::new(
-                Reason::Budget,
-                format!("the proof took longer than {} s", self.limit.as_secs()),
-            )
-            .hint("raise limits.prove, or give the prover more processor")),
+            Err(_) => Err(Error::new(Reason::Budget, format!("the proof took longer than {} s", self.limit.as_secs()))
+                .hint("raise limits.prove, or give the prover more processor")),
         };
         let took_seconds = watch.seconds();
         let (outcome, etcd_version) = match reached {
@@ -84,11 +77,7 @@ impl Proving<'_> {
     async fn stored(&self, entry: &Trusted, steps: &mut Steps) -> Result<()> {
         let watch = Stopwatch::start();
         fetch::sealed(self.store, self.layout, entry, None, &|_| {}).await?;
-        steps.add(
-            "stored",
-            watch,
-            format!("{} bytes, digests equal the signed ones", entry.manifest.sealed.bytes),
-        );
+        steps.add("stored", watch, format!("{} bytes, digests equal the signed ones", entry.manifest.sealed.bytes));
         Ok(())
     }
 
@@ -122,18 +111,13 @@ impl Proving<'_> {
         let scratch = Scratch::claim(&self.scratch_dir)?;
         let needed = manifest.db.bytes.saturating_mul(2).saturating_add(256 << 20);
         if needed > self.scratch_max_bytes {
-            let text = format!(
-                "the proof needs {needed} bytes of scratch, proof.scratch.max is {}",
-                self.scratch_max_bytes
-            );
+            let text =
+                format!("the proof needs {needed} bytes of scratch, proof.scratch.max is {}", self.scratch_max_bytes);
             return Err(Error::new(Reason::NoSpace, text).hint("raise proof.scratch.max, or prove to `sound`"));
         }
         scratch::require_space(scratch.dir(), needed, "the proof's scratch dir")?;
         let watch = Stopwatch::start();
-        let target = Target {
-            dir: scratch.dir().join("data"),
-            bump: None,
-        };
+        let target = Target { dir: scratch.dir().join("data"), bump: None };
         let members = Members::Given {
             name: "proof".to_owned(),
             initial_cluster: vec![etcdfile::MemberSpec {
@@ -145,11 +129,7 @@ impl Proving<'_> {
         let identities = (self.identities)()?;
         let built = restore::build(self.store, self.layout, entry, identities, plan, &|_| {}).await?;
         compare_report(manifest, &built.report)?;
-        steps.add(
-            "restored",
-            watch,
-            format!("{} keys at revision {}", built.report.keys, built.report.revision),
-        );
+        steps.add("restored", watch, format!("{} keys at revision {}", built.report.keys, built.report.revision));
         let found = boot::boot(binary, scratch.dir(), &built.dir, manifest).await?;
         steps.0.extend(found.steps);
         scratch.wipe()?;
@@ -191,10 +171,7 @@ fn condemns(reason: Reason) -> bool {
 
 fn compare(manifest: &Manifest, receipt: &CaptureReceipt) -> Result<()> {
     if receipt.stream_sha256 != manifest.plaintext.sha256 {
-        return Err(Error::new(
-            Reason::Damaged,
-            "the opened bytes are not those the manifest signed",
-        ));
+        return Err(Error::new(Reason::Damaged, "the opened bytes are not those the manifest signed"));
     }
     compare_report(manifest, &receipt.report)
 }
@@ -208,21 +185,14 @@ fn compare_report(manifest: &Manifest, report: &etcdfile::Report) -> Result<()> 
     });
     let pairs = [
         ("revision", report.revision.to_string(), db.revision.to_string()),
-        (
-            "compact revision",
-            report.compact_revision.to_string(),
-            db.compact_revision.to_string(),
-        ),
+        ("compact revision", report.compact_revision.to_string(), db.compact_revision.to_string()),
         ("keys", report.keys.to_string(), db.keys.to_string()),
         ("records", report.records.to_string(), db.records.to_string()),
         ("HashKV", format!("{hash:?}"), format!("{:?}", db.hash_kv)),
     ];
     for (what, found, wanted) in pairs {
         if found != wanted {
-            return Err(Error::new(
-                Reason::ProofFailed,
-                format!("{what} is {found}, the manifest says {wanted}"),
-            ));
+            return Err(Error::new(Reason::ProofFailed, format!("{what} is {found}, the manifest says {wanted}")));
         }
     }
     Ok(())
@@ -230,12 +200,6 @@ fn compare_report(manifest: &Manifest, report: &etcdfile::Report) -> Result<()> 
 
 fn describe(receipt: &CaptureReceipt) -> String {
     let report = &receipt.report;
-    let hash = report
-        .hash_kv
-        .as_ref()
-        .map_or(String::new(), |hash| format!(", HashKV {}", hash.hash));
-    format!(
-        "page tree sound, {} keys at revision {}{hash}",
-        report.keys, report.revision
-    )
+    let hash = report.hash_kv.as_ref().map_or(String::new(), |hash| format!(", HashKV {}", hash.hash));
+    format!("page tree sound, {} keys at revision {}{hash}", report.keys, report.revision)
 }

@@ -2,13 +2,7 @@
 
 #![cfg_attr(
     not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::as_conversions
-    )
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
 use crate::catalog::manifest::Tombstone;
@@ -42,10 +36,7 @@ pub async fn apply(
     for verdict in &plan.verdicts {
         let find = || {
             catalog.find(&verdict.id).ok_or_else(|| {
-                Error::new(
-                    Reason::Internal,
-                    format!("the plan names {}, the catalog does not", verdict.id),
-                )
+                Error::new(Reason::Internal, format!("the plan names {}, the catalog does not", verdict.id))
             })
         };
         match verdict.action {

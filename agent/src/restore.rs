@@ -2,13 +2,7 @@
 
 #![cfg_attr(
     not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::as_conversions
-    )
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
 mod plan;
@@ -57,16 +51,11 @@ pub async fn build(
     let dir = partial.clone();
     let sink = move |plaintext: &mut dyn Read| write(plaintext, &dir, &data);
     let opened = fetch::opened(store, layout, entry, identities, sink, progress).await;
-    let signed = opened.and_then(
-        |(receipt, committed)| match receipt.stream_sha256 == expected.plaintext.sha256 {
-            true => Ok((receipt.report, committed)),
-            false => Err(Error::new(
-                Reason::Damaged,
-                "the opened database is not the one the manifest signed",
-            )
+    let signed = opened.and_then(|(receipt, committed)| match receipt.stream_sha256 == expected.plaintext.sha256 {
+        true => Ok((receipt.report, committed)),
+        false => Err(Error::new(Reason::Damaged, "the opened database is not the one the manifest signed")
             .hint("use another backup: `lifeboat list`")),
-        },
-    );
+    });
     let (report, committed) = match signed {
         Ok(built) => built,
         Err(error) => {
@@ -75,11 +64,7 @@ pub async fn build(
         }
     };
     tokio::task::spawn_blocking(move || {
-        finish(&partial, &plan.target.dir).map(|()| Built {
-            report,
-            committed,
-            dir: plan.target.dir,
-        })
+        finish(&partial, &plan.target.dir).map(|()| Built { report, committed, dir: plan.target.dir })
     })
     .await
     .map_err(|stopped| Error::new(Reason::Internal, "the restore stopped").because(stopped))?
@@ -90,11 +75,8 @@ fn begin(target: &Path) -> Result<PathBuf> {
     let partial = plan::partial(target)?;
     if partial.exists() {
         if !partial.join(MARKER).exists() {
-            return Err(Error::new(
-                Reason::TargetNotEmpty,
-                format!("{} exists and is not ours", partial.display()),
-            )
-            .hint("move it away; lifeboat builds there before it puts the data dir in place"));
+            return Err(Error::new(Reason::TargetNotEmpty, format!("{} exists and is not ours", partial.display()))
+                .hint("move it away; lifeboat builds there before it puts the data dir in place"));
         }
         discard(&partial)?;
     }
@@ -129,8 +111,7 @@ fn write(
             .on("rewrite", path.display())
             .because(source)
     })?;
-    db.sync_all()
-        .map_err(|source| Error::io("sync", path.display(), source))?;
+    db.sync_all().map_err(|source| Error::io("sync", path.display(), source))?;
     for planned in &data.files {
         let path = dir.join(&planned.path);
         let file = create(&path, planned.mode)?;
@@ -145,12 +126,7 @@ fn write(
 }
 
 fn create(path: &Path, mode: u32) -> Result<File> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path);
+    let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path);
     opened.map_err(|source| Error::io("create", path.display(), source))
 }
 
@@ -172,9 +148,7 @@ fn copy(plaintext: &mut dyn Read, notes_dir: &Path, db: &File) -> Result<crate::
         });
         let read = pump(plaintext, &send);
         drop(send);
-        let written = writer
-            .join()
-            .map_err(|_| Error::new(Reason::Internal, "the writer stopped"))?;
+        let written = writer.join().map_err(|_| Error::new(Reason::Internal, "the writer stopped"))?;
         // A reader that failed explains a writer that saw too little; a writer that failed explains itself.
         read.and(written)
     })
@@ -185,11 +159,7 @@ fn pump(plaintext: &mut dyn Read, send: &std::sync::mpsc::SyncSender<Vec<u8>>) -
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         let limit = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
         plaintext.take(limit).read_to_end(&mut piece).map_err(|source| {
-            Error::new(
-                Reason::Damaged,
-                "the backup cannot be decrypted or decompressed to its end",
-            )
-            .because(source)
+            Error::new(Reason::Damaged, "the backup cannot be decrypted or decompressed to its end").because(source)
         })?;
         // The writer hangs up only when it failed, and its own error is the one to show.
         if piece.is_empty() || send.send(piece).is_err() {
@@ -210,11 +180,7 @@ fn finish(partial: &Path, target: &Path) -> Result<()> {
         ))
     })?;
     match target.parent() {
-        Some(parent) => sync_dir(if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        }),
+        Some(parent) => sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }),
         None => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Reason, Result};
 use etcdfile::{FileSpill, Spill};
+use rustix::process::{Pid, Signal};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -14,23 +15,13 @@ pub struct Notes {
 
 impl Notes {
     pub fn new(dir: &Path) -> Self {
-        Notes {
-            dir: dir.to_owned(),
-            file: None,
-        }
+        Notes { dir: dir.to_owned(), file: None }
     }
 
     fn open(&self) -> std::io::Result<FileSpill> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        let path = self
-            .dir
-            .join(format!(".notes-{}-{:08x}", std::process::id(), random_u32()?));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let path = self.dir.join(format!(".notes-{}-{:08x}", std::process::id(), random_u32()?));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         // Unlinked at once: it is gone with the process, however that ends.
         std::fs::remove_file(&path)?;
         Ok(FileSpill::new(file))
@@ -70,9 +61,6 @@ pub fn random_u64() -> Result<u64> {
         .map_err(|source| Error::new(Reason::Internal, "this machine gives no random numbers").because(source))
 }
 
-/// Where a proof notes the process, leader of its own group, that works in its scratch dir.
-pub const PID_FILE: &str = "etcd.pid";
-
 /// The scratch dir of the proof: one fixed name, 0700, held by one process at a time, wiped before and after.
 pub struct Scratch {
     dir: PathBuf,
@@ -84,31 +72,16 @@ impl Scratch {
     /// Takes the dir for this process and wipes what a killed run left there.
     pub fn claim(parent: &Path) -> Result<Scratch> {
         let make = |source| Error::io("create", parent.display(), source);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(make)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(make)?;
         let lock_path = parent.join("proof.lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(|source| Error::io("open", lock_path.display(), source))?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Error::new(
-                Reason::Budget,
-                format!("another proof is running in {}", parent.display()),
-            )
-            .hint("one proof at a time on a host; wait for it, or give another proof.scratch.dir"));
+            return Err(Error::new(Reason::Budget, format!("another proof is running in {}", parent.display()))
+                .hint("one proof at a time on a host; wait for it, or give another proof.scratch.dir"));
         }
-        let scratch = Scratch {
-            dir: parent.join("proof"),
-            _lock: lock,
-        };
-        scratch.end_leftover();
+        let scratch = Scratch { dir: parent.join("proof"), _lock: lock };
+        scratch.end_leftover()?;
         scratch.wipe()?;
         let made = DirBuilder::new().mode(0o700).create(&scratch.dir);
         made.map_err(|source| Error::io("create", scratch.dir.display(), source))?;
@@ -120,23 +93,27 @@ impl Scratch {
     }
 
     /// Ends the etcd that a killed proof left running with a backup's secrets in memory. The lock says that its prover is
-    /// gone; its pid may be somebody else's by now, so only a process that works in this very dir is ended.
-    fn end_leftover(&self) {
-        let Ok(text) = std::fs::read_to_string(self.dir.join(PID_FILE)) else {
-            return;
-        }; // none was started
-        let Some(pid) = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw) else {
-            return;
-        };
-        let works_in = std::fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
-        let same = works_in.is_ok_and(|cwd| std::fs::canonicalize(&self.dir).is_ok_and(|dir| dir == cwd));
-        if !same {
-            return;
+    /// gone, and only processes that work in this very dir are ended; etcd was started there and never leaves.
+    fn end_leftover(&self) -> Result<()> {
+        let Ok(dir) = std::fs::canonicalize(&self.dir) else { return Ok(()) }; // nothing was left at all
+        let processes = std::fs::read_dir("/proc").map_err(|source| Error::io("look into", "/proc", source))?;
+        for process in processes.flatten() {
+            let pid = process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+            // One that ended meanwhile, or that belongs to another user, has no cwd to read: it is not ours.
+            let (Some(pid), Ok(cwd)) = (pid, std::fs::read_link(process.path().join("cwd"))) else { continue };
+            if cwd != dir {
+                continue;
+            }
+            match rustix::process::kill_process(pid, Signal::KILL) {
+                Ok(()) => tracing::warn!(%pid, "ended the etcd that a killed proof had left running"),
+                Err(rustix::io::Errno::SRCH) => {}
+                Err(source) => {
+                    let text = format!("an etcd of a killed proof still runs as process {pid}");
+                    return Err(Error::new(Reason::HostPermission, text).hint("end it by hand").because(source));
+                }
+            }
         }
-        match rustix::process::kill_process_group(pid, rustix::process::Signal::KILL) {
-            Ok(()) => tracing::warn!(%text, "ended the etcd that a killed proof had left running"),
-            Err(error) => tracing::error!(%error, %text, "an etcd of a killed proof is still running: end it by hand"),
-        }
+        Ok(())
     }
 
     /// Removes everything in it. The end of a proof calls this and reports a failure; dropping is only the safety net.
@@ -161,10 +138,7 @@ impl Drop for Scratch {
 pub fn require_space(path: &Path, needed: u64, what: &str) -> Result<u64> {
     let free = free_bytes(path)?;
     if free < needed {
-        let text = format!(
-            "{what} needs {needed} bytes, but {} has {free} bytes free",
-            path.display()
-        );
+        let text = format!("{what} needs {needed} bytes, but {} has {free} bytes free", path.display());
         return Err(Error::new(Reason::NoSpace, text).hint("free space there, or use another file system"));
     }
     Ok(free)
@@ -172,10 +146,7 @@ pub fn require_space(path: &Path, needed: u64, what: &str) -> Result<u64> {
 
 /// Bytes that an unprivileged writer still has on the file system of `path`, or of its nearest parent that exists.
 pub fn free_bytes(path: &Path) -> Result<u64> {
-    let there = path
-        .ancestors()
-        .find(|ancestor| ancestor.exists())
-        .unwrap_or(Path::new("/"));
+    let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(there)
         .map_err(|source| Error::io("ask the free space of", there.display(), source.into()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))

@@ -78,10 +78,7 @@ impl<F: FnMut(Bytes) -> std::io::Result<()>> Sealer<F> {
         chain.multithread(1).map_err(failed)?;
         chain.set_parameter(CParameter::JobSize(JOB_BYTES)).map_err(failed)?;
         chain.include_checksum(true).map_err(failed)?;
-        Ok(Sealer {
-            chain,
-            recipients: recipients.fingerprints(),
-        })
+        Ok(Sealer { chain, recipients: recipients.fingerprints() })
     }
 
     pub fn push(&mut self, plaintext: &[u8]) -> Result<()> {
@@ -89,18 +86,9 @@ impl<F: FnMut(Bytes) -> std::io::Result<()>> Sealer<F> {
     }
 
     pub fn finish(self) -> Result<SealReceipt> {
-        let chunks = self
-            .chain
-            .finish()
-            .and_then(age::stream::StreamWriter::finish)
-            .map_err(failed)?;
+        let chunks = self.chain.finish().and_then(age::stream::StreamWriter::finish).map_err(failed)?;
         let (bytes, sha256, sums) = chunks.finish().map_err(failed)?;
-        Ok(SealReceipt {
-            bytes,
-            sha256,
-            sums,
-            recipients: self.recipients,
-        })
+        Ok(SealReceipt { bytes, sha256, sums, recipients: self.recipients })
     }
 }
 
@@ -187,9 +175,7 @@ mod tests {
         let recipients = Recipients::new(vec![identity.to_public()]).unwrap();
         let mut noise = 1u64;
         let plaintext: Vec<u8> = std::iter::repeat_with(|| {
-            noise = noise
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (noise >> 56) as u8
         })
         .take(9_000_000)
@@ -206,18 +192,11 @@ mod tests {
         let receipt = sealer.finish().unwrap();
         assert!(sealed.iter().all(|piece| piece.len() <= PIECE_BYTES));
         let sealed = sealed.concat();
-        assert!(
-            sealed.len() > CHUNK_BYTES,
-            "{} bytes are not more than one chunk",
-            sealed.len()
-        );
+        assert!(sealed.len() > CHUNK_BYTES, "{} bytes are not more than one chunk", sealed.len());
         for (index, chunk) in sealed.chunks(CHUNK_BYTES).enumerate() {
             assert!(receipt.sums.matches(index, chunk));
         }
-        assert_eq!(
-            Sums::parse(&receipt.sums.to_text(), receipt.bytes).unwrap(),
-            receipt.sums
-        );
+        assert_eq!(Sums::parse(&receipt.sums.to_text(), receipt.bytes).unwrap(), receipt.sums);
         assert!(Sums::parse(&receipt.sums.to_text(), receipt.bytes + (CHUNK_BYTES as u64)).is_err());
         assert_eq!(receipt.sha256, Digest::of(&sealed));
         let opened = age::decrypt(&identity, &sealed).unwrap();

@@ -43,10 +43,7 @@ impl Identity {
 
 impl Access {
     pub fn from_config(config: &Config, env: &dyn Env) -> Result<Access> {
-        let store = config
-            .stores
-            .first()
-            .ok_or_else(|| Error::new(Reason::Config, "the config names no store"))?;
+        let store = config.stores.first().ok_or_else(|| Error::new(Reason::Config, "the config names no store"))?;
         let (required, _) = level(config, env)?;
         Ok(Access {
             reader: Reader::new(Store::open(store)?, Layout::new(&config.cluster), trust(config)?),
@@ -95,12 +92,7 @@ pub fn trust(config: &Config) -> Result<Trust> {
         None => Ok(trust),
         Some((key, one, other)) => Err(Error::new(
             Reason::Config,
-            format!(
-                "the key {} stands for two roles, {} and {}",
-                key.as_str(),
-                one.name(),
-                other.name()
-            ),
+            format!("the key {} stands for two roles, {} and {}", key.as_str(), one.name(), other.name()),
         )
         .hint("every role needs a key of its own: `lifeboat keygen --role ROLE --out DIR`")),
     }
@@ -113,16 +105,10 @@ pub fn level(config: &Config, env: &dyn Env) -> Result<(Level, Vec<EtcdBinary>)>
         asked => {
             let binaries = binary::find(&config.proof, env)?;
             if asked == Some(Level::Booted) && config.roles.contains(&Role::Prove) && binaries.is_empty() {
-                return Err(
-                    Error::new(Reason::Config, "proof.level is booted, but there is no etcd to boot")
-                        .hint("add one under proof.etcd, or put etcd on PATH"),
-                );
+                return Err(Error::new(Reason::Config, "proof.level is booted, but there is no etcd to boot")
+                    .hint("add one under proof.etcd, or put etcd on PATH"));
             }
-            let found = if binaries.is_empty() {
-                Level::Sound
-            } else {
-                Level::Booted
-            };
+            let found = if binaries.is_empty() { Level::Sound } else { Level::Booted };
             Ok((asked.unwrap_or(found), binaries))
         }
     }
@@ -131,14 +117,8 @@ pub fn level(config: &Config, env: &dyn Env) -> Result<(Level, Vec<EtcdBinary>)>
 /// The signing key of a role, which the config must name.
 pub fn signer(config: &Config, role: Role) -> Result<Signer> {
     let path = config.keys.signing_keys.get(&role).ok_or_else(|| {
-        Error::new(
-            Reason::Config,
-            format!("the config names no signing key for the role {}", role.name()),
-        )
-        .hint(format!(
-            "add keys.signing_keys.{0}; `lifeboat keygen --role {0} --out DIR` makes one",
-            role.name()
-        ))
+        Error::new(Reason::Config, format!("the config names no signing key for the role {}", role.name()))
+            .hint(format!("add keys.signing_keys.{0}; `lifeboat keygen --role {0} --out DIR` makes one", role.name()))
     })?;
     Signer::from_file(path)
 }
@@ -158,11 +138,7 @@ impl BackupKit {
         let etcd = config.etcd.clone().ok_or_else(|| {
             Error::new(Reason::Config, "the config has no etcd to back up").hint("add `etcd: kubeadm`, or endpoints")
         })?;
-        let period = config
-            .schedule
-            .backup
-            .as_ref()
-            .map(|cron| cron.period_near(clock.now()).as_secs());
+        let period = config.schedule.backup.as_ref().map(|cron| cron.period_near(clock.now()).as_secs());
         Ok(BackupKit {
             etcd,
             recipients: Recipients::load(&config.keys.recipients)?,
@@ -190,19 +166,11 @@ pub async fn only_cluster(store: &Store) -> Result<ClusterName> {
     let names = store.folders().await?;
     match names.as_slice() {
         [only] => ClusterName::parse(only).map_err(|why| {
-            Error::new(
-                Reason::NoBackup,
-                format!("the folder {only:?} in {} is no cluster's: {why}", store.url()),
-            )
+            Error::new(Reason::NoBackup, format!("the folder {only:?} in {} is no cluster's: {why}", store.url()))
         }),
-        [] => Err(
-            Error::new(Reason::NoBackup, format!("{} holds no backups", store.url()))
-                .hint("check the URL and its prefix"),
-        ),
-        many => Err(Error::new(
-            Reason::Usage,
-            format!("{} holds several clusters: {}", store.url(), many.join(", ")),
-        )
-        .hint("name one with --cluster")),
+        [] => Err(Error::new(Reason::NoBackup, format!("{} holds no backups", store.url()))
+            .hint("check the URL and its prefix")),
+        many => Err(Error::new(Reason::Usage, format!("{} holds several clusters: {}", store.url(), many.join(", ")))
+            .hint("name one with --cluster")),
     }
 }

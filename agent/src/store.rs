@@ -94,10 +94,7 @@ impl Store {
         self.count("create");
         let path = key.below(&self.prefix);
         self.require_folder()?;
-        let options = PutOptions {
-            mode: PutMode::Create,
-            ..PutOptions::default()
-        };
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.inner.put_opts(&path, bytes.clone().into(), options).await {
             Ok(_) => Ok(()),
             Err(source @ (object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })) => {
@@ -127,12 +124,9 @@ impl Store {
         let answer = self.inner.get(&key.below(&self.prefix)).await.map_err(fail)?;
         if answer.meta.size > cap {
             let found = answer.meta.size;
-            return Err(Error::new(
-                Reason::Damaged,
-                format!("{key} has {found} bytes, more than the {cap} allowed"),
-            )
-            .on("read", key)
-            .hint("it was not written by lifeboat, or it was replaced; see `lifeboat list --state untrusted`"));
+            return Err(Error::new(Reason::Damaged, format!("{key} has {found} bytes, more than the {cap} allowed"))
+                .on("read", key)
+                .hint("it was not written by lifeboat, or it was replaced; see `lifeboat list --state untrusted`"));
         }
         answer.bytes().await.map_err(fail)
     }
@@ -155,10 +149,7 @@ impl Store {
             .await
             .map_err(|source| self.failed("read", key.as_str(), source))?;
         if bytes.len() as u64 != wanted {
-            let text = format!(
-                "{key} is truncated: {} bytes came where {wanted} were asked for",
-                bytes.len()
-            );
+            let text = format!("{key} is truncated: {} bytes came where {wanted} were asked for", bytes.len());
             return Err(Error::new(Reason::Damaged, text).on("read", key));
         }
         Ok(bytes)
@@ -189,10 +180,8 @@ impl Store {
     /// Everything below a folder of the prefix, in the order of names.
     pub async fn list(&self, folder: &str) -> Result<Vec<Found>> {
         self.count("list");
-        let path = folder
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .fold(self.prefix.clone(), |path, part| path.join(part));
+        let path =
+            folder.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part));
         let listed: Vec<_> = self
             .inner
             .list(Some(&path))
@@ -211,11 +200,8 @@ impl Store {
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
         let listed = self.inner.list_with_delimiter(prefix).await;
         let listed = listed.map_err(|source| self.failed("list", &self.url, source))?;
-        let mut names: Vec<String> = listed
-            .common_prefixes
-            .iter()
-            .filter_map(|path| path.filename().map(str::to_owned))
-            .collect();
+        let mut names: Vec<String> =
+            listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect();
         names.sort();
         Ok(names)
     }
@@ -232,11 +218,6 @@ impl Store {
     fn found(&self, meta: object_store::ObjectMeta) -> Option<Found> {
         let below = meta.location.prefix_match(&self.prefix)?;
         let parts: Vec<_> = below.map(|part| part.as_ref().to_owned()).collect();
-        Some(Found {
-            name: parts.join("/"),
-            bytes: meta.size,
-            modified: meta.last_modified,
-            e_tag: meta.e_tag,
-        })
+        Some(Found { name: parts.join("/"), bytes: meta.size, modified: meta.last_modified, e_tag: meta.e_tag })
     }
 }

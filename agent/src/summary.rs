@@ -97,16 +97,11 @@ pub struct Summary {
 
 pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, now: DateTime<Utc>) -> Summary {
     let newest = catalog.newest();
-    let restorable = catalog
-        .newest_proven(yardstick.required)
-        .and_then(|entry| restorable(entry, yardstick.required));
+    let restorable = catalog.newest_proven(yardstick.required).and_then(|entry| restorable(entry, yardstick.required));
     let slot = |entry: &Trusted| entry.manifest.slot.unwrap_or(entry.manifest.captured_at);
     let proven_slot = catalog.newest_proven(yardstick.required).map(slot);
     let deadline = |newest, limit, fixed| {
-        yardstick
-            .backup_cron
-            .as_ref()
-            .and_then(|cron| freshness::deadline(newest, cron, limit, fixed))
+        yardstick.backup_cron.as_ref().and_then(|cron| freshness::deadline(newest, cron, limit, fixed))
     };
     Summary {
         newest_captured_at: newest.map(|entry| entry.manifest.captured_at),
@@ -117,16 +112,14 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, now: DateTime<Utc>) -
             yardstick.backup_limit + yardstick.proof_limit,
             yardstick.alert_after_proof,
         ),
-        missed_slots: yardstick.backup_cron.as_ref().map_or(0, |cron| {
-            freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)
-        }),
+        missed_slots: yardstick
+            .backup_cron
+            .as_ref()
+            .map_or(0, |cron| freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)),
         counts: counts(catalog, yardstick.required),
         findings: findings(catalog, yardstick.required),
         sealed_bytes: catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum(),
-        plan: yardstick
-            .rules
-            .as_ref()
-            .map(|rules| plan(catalog, yardstick.required, rules, now)),
+        plan: yardstick.rules.as_ref().map(|rules| plan(catalog, yardstick.required, rules, now)),
         restorable,
     }
 }
@@ -138,11 +131,7 @@ pub fn plan(catalog: &Catalog, required: Level, rules: &Rules, now: DateTime<Utc
 
 fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
     match entry.standing(required) {
-        Standing::Proven {
-            level,
-            at,
-            took_seconds,
-        } => Some(Restorable {
+        Standing::Proven { level, at, took_seconds } => Some(Restorable {
             id: entry.id().clone(),
             captured_at: entry.manifest.captured_at,
             level,
@@ -163,10 +152,7 @@ pub fn state(standing: &Standing) -> &'static str {
 }
 
 fn counts(catalog: &Catalog, required: Level) -> BTreeMap<&'static str, usize> {
-    let mut counts: BTreeMap<_, _> = ["proven", "unproven", "failed"]
-        .into_iter()
-        .map(|state| (state, 0))
-        .collect();
+    let mut counts: BTreeMap<_, _> = ["proven", "unproven", "failed"].into_iter().map(|state| (state, 0)).collect();
     for entry in &catalog.trusted {
         *counts.entry(state(&entry.standing(required))).or_default() += 1;
     }
@@ -180,10 +166,7 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
     for entry in &catalog.trusted {
         let id = entry.id();
         if let Standing::Failed { level, at } = entry.standing(required) {
-            let what = format!(
-                "backup {id} failed its proof at {level}, {}",
-                at.format("%Y-%m-%d %H:%M")
-            );
+            let what = format!("backup {id} failed its proof at {level}, {}", at.format("%Y-%m-%d %H:%M"));
             add(
                 "proof_failed",
                 what,
@@ -210,19 +193,11 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         add("unsigned", what, trust_hint(&untrusted.why));
     }
     for stray in &catalog.strays {
-        add(
-            "unsigned",
-            format!("{} does not count: {}", stray.path, stray.why),
-            trust_hint(&stray.why),
-        );
+        add("unsigned", format!("{} does not count: {}", stray.path, stray.why), trust_hint(&stray.why));
     }
     for id in &catalog.missing_parents {
         let what = format!("backup {id} is named by a later one, but is gone without a signed tombstone");
-        add(
-            "history_broken",
-            what,
-            "somebody or something else deleted it; check who may delete in this store",
-        );
+        add("history_broken", what, "somebody or something else deleted it; check who may delete in this store");
     }
     findings
 }

@@ -121,11 +121,7 @@ pub fn choose(candidates: &[Candidate], want: &Want, allow: &Allow, now: DateTim
         Want::This(id) => field.named(id, *allow)?,
         Want::NewestProven => field.default(*allow)?,
     };
-    Ok(Choice {
-        id: chosen.id.clone(),
-        why: field.why(chosen),
-        notes: field.notes(chosen),
-    })
+    Ok(Choice { id: chosen.id.clone(), why: field.why(chosen), notes: field.notes(chosen) })
 }
 
 /// The candidates in order, and what the default is.
@@ -147,11 +143,7 @@ impl<'a> Field<'a> {
         }
         let mut ranks: BTreeMap<&str, (bool, bool, DateTime<Utc>)> = BTreeMap::new();
         for c in by_id.values() {
-            let rank = (
-                c.trusted.is_yes(),
-                !moment::is_future(c.captured_at, now),
-                c.captured_at,
-            );
+            let rank = (c.trusted.is_yes(), !moment::is_future(c.captured_at, now), c.captured_at);
             let known = ranks.entry(&c.lineage).or_insert(rank);
             *known = rank.max(*known);
         }
@@ -161,12 +153,7 @@ impl<'a> Field<'a> {
         let mut all: Vec<&Candidate> = by_id.into_values().collect();
         all.sort_by_key(|c| Reverse((rank(&c.lineage), &c.lineage, c.revision, c.captured_at, &c.id)));
         let lineage = all.first().map(|c| c.lineage.as_str());
-        Field {
-            all,
-            lineage,
-            short,
-            now,
-        }
+        Field { all, lineage, short, now }
     }
 
     /// The backups that may decide for others: those that something vouches for, or all if there are none such.
@@ -191,9 +178,7 @@ impl<'a> Field<'a> {
     fn is_older(&self, wanted: &Candidate) -> bool {
         let vouched_lineage = self.current().next().is_some();
         let other_lineage = vouched_lineage && Some(wanted.lineage.as_str()) != self.lineage;
-        let behind = self
-            .newest_proven()
-            .is_some_and(|newest| self.place(wanted) > self.place(newest));
+        let behind = self.newest_proven().is_some_and(|newest| self.place(wanted) > self.place(newest));
         other_lineage || behind
     }
 
@@ -203,11 +188,7 @@ impl<'a> Field<'a> {
             ("older", self.is_older(wanted), allow.older),
             ("unverified", !wanted.trusted.is_yes(), allow.unverified),
         ];
-        needs
-            .into_iter()
-            .filter(|(_, needed, allowed)| *needed && !allowed)
-            .map(|(word, _, _)| word)
-            .collect()
+        needs.into_iter().filter(|(_, needed, allowed)| *needed && !allowed).map(|(word, _, _)| word).collect()
     }
 
     fn named(&self, id: &BackupId, allow: Allow) -> Result<&'a Candidate, Refusal> {
@@ -215,11 +196,7 @@ impl<'a> Field<'a> {
             return Err(self.unknown(id));
         };
         let missing = self.missing(wanted, allow);
-        if missing.is_empty() {
-            Ok(wanted)
-        } else {
-            Err(self.needs_consent(wanted, missing))
-        }
+        if missing.is_empty() { Ok(wanted) } else { Err(self.needs_consent(wanted, missing)) }
     }
 
     fn default(&self, allow: Allow) -> Result<&'a Candidate, Refusal> {

@@ -47,9 +47,7 @@ pub fn freshness(deadline: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Freshne
     match deadline {
         None => Freshness::Missing,
         Some(until) if now <= until => Freshness::Fresh { until },
-        Some(passed) => Freshness::Late {
-            by: moment::between(passed, now),
-        },
+        Some(passed) => Freshness::Late { by: moment::between(passed, now) },
     }
 }
 
@@ -86,9 +84,7 @@ mod tests {
         let until = utc("2026-11-23T03:40:00Z");
         assert_eq!(deadline(newest, &half_hourly(), LIMIT, None), Some(until));
         assert_eq!(freshness(Some(until), until), Freshness::Fresh { until });
-        let late = Freshness::Late {
-            by: Duration::from_secs(60),
-        };
+        let late = Freshness::Late { by: Duration::from_secs(60) };
         assert_eq!(freshness(Some(until), utc("2026-11-23T03:41:00Z")), late);
     }
 
@@ -96,10 +92,7 @@ mod tests {
     fn a_fixed_deadline_counts_from_the_backup() {
         let newest = Some(utc("2026-11-23T02:30:04Z"));
         let fixed = Some(Duration::from_secs(7200));
-        assert_eq!(
-            deadline(newest, &half_hourly(), LIMIT, fixed),
-            Some(utc("2026-11-23T04:30:04Z"))
-        );
+        assert_eq!(deadline(newest, &half_hourly(), LIMIT, fixed), Some(utc("2026-11-23T04:30:04Z")));
         let for_ever = deadline(newest, &half_hourly(), LIMIT, Some(Duration::MAX));
         assert_eq!(for_ever, Some(DateTime::<Utc>::MAX_UTC));
     }
@@ -108,10 +101,7 @@ mod tests {
     fn a_nightly_schedule_waits_two_nights() {
         let nightly = Cron::parse("0 2 * * 1-5", UTC).unwrap();
         let friday = Some(utc("2026-11-20T02:00:09Z"));
-        assert_eq!(
-            deadline(friday, &nightly, LIMIT, None),
-            Some(utc("2026-11-24T02:10:00Z"))
-        );
+        assert_eq!(deadline(friday, &nightly, LIMIT, None), Some(utc("2026-11-24T02:10:00Z")));
     }
 
     #[test]
@@ -123,10 +113,7 @@ mod tests {
     #[test]
     fn at_the_end_of_the_calendar_a_deadline_still_exists() {
         let last = utc("2100-12-30T00:00:00Z");
-        assert_eq!(
-            deadline(Some(last), &half_hourly(), LIMIT, None),
-            Some(utc("2100-12-30T01:10:00Z"))
-        );
+        assert_eq!(deadline(Some(last), &half_hourly(), LIMIT, None), Some(utc("2100-12-30T01:10:00Z")));
         assert!(deadline(Some(DateTime::<Utc>::MAX_UTC), &half_hourly(), LIMIT, None).is_some());
     }
 
@@ -137,11 +124,7 @@ mod tests {
         assert_eq!(missed(newest, "2026-11-23T03:10:00Z"), 0);
         assert_eq!(missed(newest, "2026-11-23T03:10:01Z"), 1);
         assert_eq!(missed(newest, "2026-11-23T04:11:00Z"), 3);
-        assert_eq!(
-            missed(newest, "2026-11-23T01:00:00Z"),
-            0,
-            "a clock put back misses nothing"
-        );
+        assert_eq!(missed(newest, "2026-11-23T01:00:00Z"), 0, "a clock put back misses nothing");
         assert_eq!(missed(None, "2026-11-23T01:00:00Z"), 1);
         assert_eq!(missed(newest, "2036-11-23T01:00:00Z"), 10_000);
     }

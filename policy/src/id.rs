@@ -67,17 +67,12 @@ impl BackupId {
             return Err(form());
         }
         let no_time = |_| IdError::Time(text.to_owned());
-        let at = NaiveDateTime::parse_from_str(time, TIME_FORMAT)
-            .map_err(no_time)?
-            .and_utc();
+        let at = NaiveDateTime::parse_from_str(time, TIME_FORMAT).map_err(no_time)?.and_utc();
         // chrono reads second 60 as a leap second; we never write one, and one instant must have one name.
         if at.format(TIME_FORMAT).to_string() != time || at.timestamp_subsec_nanos() != 0 {
             return Err(IdError::Time(text.to_owned()));
         }
-        Ok(BackupId {
-            text: text.to_owned(),
-            at,
-        })
+        Ok(BackupId { text: text.to_owned(), at })
     }
 
     /// The id as text.
@@ -176,10 +171,7 @@ pub fn resolve<'a>(text: &str, ids: impl Iterator<Item = &'a BackupId>) -> Resul
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => {
             let matches = matches.into_iter().cloned().collect();
-            Err(ResolveError::Ambiguous {
-                text: text.to_owned(),
-                matches,
-            })
+            Err(ResolveError::Ambiguous { text: text.to_owned(), matches })
         }
     }
 }
@@ -191,9 +183,7 @@ pub fn short_len<'a>(ids: impl Iterator<Item = &'a BackupId>) -> usize {
     let mut randoms: Vec<&str> = distinct.iter().map(|id| id.random_part()).collect();
     randoms.sort_unstable();
     let pairs = randoms.iter().zip(randoms.iter().skip(1));
-    let longest_shared = pairs
-        .map(|(a, b)| a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count())
-        .max();
+    let longest_shared = pairs.map(|(a, b)| a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count()).max();
     longest_shared.map_or(SHORT_MIN, |shared| (shared + 1).clamp(SHORT_MIN, RANDOM_LEN))
 }
 
@@ -263,16 +253,9 @@ mod tests {
         assert_eq!(find("7F3A9C"), Ok(&ids[0]));
         assert_eq!(find("20261123T02"), Ok(&ids[0]));
         assert_eq!(find(ids[1].as_str()), Ok(&ids[1]));
-        let ambiguous = ResolveError::Ambiguous {
-            text: "b81e".into(),
-            matches: vec![ids[2].clone(), ids[1].clone()],
-        };
+        let ambiguous = ResolveError::Ambiguous { text: "b81e".into(), matches: vec![ids[2].clone(), ids[1].clone()] };
         assert_eq!(find("b81e"), Err(ambiguous.clone()));
-        assert!(
-            ambiguous
-                .to_string()
-                .contains("20261122T030004Z-b81e03ffffffffff, 20261123T030004Z-b81e020000000000")
-        );
+        assert!(ambiguous.to_string().contains("20261122T030004Z-b81e03ffffffffff, 20261123T030004Z-b81e020000000000"));
         assert!(matches!(find("ffff"), Err(ResolveError::NoMatch { .. })));
         assert!(matches!(find(""), Err(ResolveError::NoMatch { .. })));
     }

@@ -9,18 +9,12 @@ pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 
 /// `at + span`, at most the last instant there is.
 pub(crate) fn after(at: DateTime<Utc>, span: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(span)
-        .ok()
-        .and_then(|delta| at.checked_add_signed(delta))
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    TimeDelta::from_std(span).ok().and_then(|delta| at.checked_add_signed(delta)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// `at - span`, at least the first instant there is.
 pub(crate) fn before(at: DateTime<Utc>, span: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(span)
-        .ok()
-        .and_then(|delta| at.checked_sub_signed(delta))
-        .unwrap_or(DateTime::<Utc>::MIN_UTC)
+    TimeDelta::from_std(span).ok().and_then(|delta| at.checked_sub_signed(delta)).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
 /// The time from `earlier` to `later`; zero if they are the other way round.
@@ -41,7 +35,5 @@ pub(crate) fn offset(at: DateTime<Utc>, zone: Tz) -> i64 {
 /// What the clock on the wall shows at this instant. Total: at the ends of chrono's range it falls back to UTC.
 pub(crate) fn civil(at: DateTime<Utc>, zone: Tz) -> NaiveDateTime {
     let naive = at.naive_utc();
-    naive
-        .checked_add_signed(TimeDelta::seconds(offset(at, zone)))
-        .unwrap_or(naive)
+    naive.checked_add_signed(TimeDelta::seconds(offset(at, zone))).unwrap_or(naive)
 }

@@ -202,21 +202,10 @@ pub fn standing(verdicts: &[VerdictFact], required: Level, diverged: bool) -> St
         Outcome::Inconclusive => false,
     };
     match newest_first.iter().find(weighty) {
-        Some(v) if v.outcome == Outcome::Failed => Standing::Failed {
-            level: v.level,
-            at: v.at,
-        },
-        _ if diverged => Standing::Unproven {
-            because: Because::Diverged,
-        },
-        Some(v) => Standing::Proven {
-            level: v.level,
-            at: v.at,
-            took_seconds: v.took_seconds,
-        },
-        None => Standing::Unproven {
-            because: lacking(&newest_first),
-        },
+        Some(v) if v.outcome == Outcome::Failed => Standing::Failed { level: v.level, at: v.at },
+        _ if diverged => Standing::Unproven { because: Because::Diverged },
+        Some(v) => Standing::Proven { level: v.level, at: v.at, took_seconds: v.took_seconds },
+        None => Standing::Unproven { because: lacking(&newest_first) },
     }
 }
 
@@ -243,12 +232,7 @@ mod tests {
     use super::*;
 
     fn verdict(hour: i64, level: Level, outcome: Outcome) -> VerdictFact {
-        VerdictFact {
-            level,
-            outcome,
-            at: at(hour),
-            took_seconds: 41.0,
-        }
+        VerdictFact { level, outcome, at: at(hour), took_seconds: 41.0 }
     }
 
     fn at(hour: i64) -> DateTime<Utc> {
@@ -256,25 +240,14 @@ mod tests {
     }
 
     fn proven(level: Level, hour: i64) -> Standing {
-        Standing::Proven {
-            level,
-            at: at(hour),
-            took_seconds: 41.0,
-        }
+        Standing::Proven { level, at: at(hour), took_seconds: 41.0 }
     }
 
     #[test]
     fn without_a_verdict_nothing_is_proven() {
-        assert_eq!(
-            standing(&[], Level::Stored, false),
-            Standing::Unproven {
-                because: Because::NotTried
-            }
-        );
-        let tried = [
-            verdict(1, Level::Booted, Outcome::Inconclusive),
-            verdict(2, Level::Booted, Outcome::Inconclusive),
-        ];
+        assert_eq!(standing(&[], Level::Stored, false), Standing::Unproven { because: Because::NotTried });
+        let tried =
+            [verdict(1, Level::Booted, Outcome::Inconclusive), verdict(2, Level::Booted, Outcome::Inconclusive)];
         let because = Because::Inconclusive { at: at(2) };
         assert_eq!(standing(&tried, Level::Sound, false), Standing::Unproven { because });
     }
@@ -290,10 +263,7 @@ mod tests {
 
     #[test]
     fn a_shallow_re_read_keeps_an_older_proof_alive() {
-        let verdicts = [
-            verdict(1, Level::Booted, Outcome::Passed),
-            verdict(9, Level::Stored, Outcome::Passed),
-        ];
+        let verdicts = [verdict(1, Level::Booted, Outcome::Passed), verdict(9, Level::Stored, Outcome::Passed)];
         assert_eq!(standing(&verdicts, Level::Booted, false), proven(Level::Booted, 1));
     }
 
@@ -304,24 +274,15 @@ mod tests {
         let reread = verdict(3, Level::Stored, Outcome::Passed);
         let unsure = verdict(4, Level::Booted, Outcome::Inconclusive);
         let again = verdict(5, Level::Booted, Outcome::Passed);
-        let failed = Standing::Failed {
-            level: Level::Stored,
-            at: at(2),
-        };
+        let failed = Standing::Failed { level: Level::Stored, at: at(2) };
         assert_eq!(standing(&[boot, fail], Level::Booted, false), failed);
         assert_eq!(standing(&[unsure, reread, fail, boot], Level::Booted, false), failed);
-        assert_eq!(
-            standing(&[again, unsure, reread, fail, boot], Level::Booted, false),
-            proven(Level::Booted, 5)
-        );
+        assert_eq!(standing(&[again, unsure, reread, fail, boot], Level::Booted, false), proven(Level::Booted, 5));
     }
 
     #[test]
     fn at_one_instant_the_failure_counts() {
-        let both = [
-            verdict(1, Level::Booted, Outcome::Passed),
-            verdict(1, Level::Stored, Outcome::Failed),
-        ];
+        let both = [verdict(1, Level::Booted, Outcome::Passed), verdict(1, Level::Stored, Outcome::Failed)];
         assert!(standing(&both, Level::Booted, false).is_failed());
         let turned = [both[1], both[0]];
         assert!(standing(&turned, Level::Booted, false).is_failed());
@@ -331,12 +292,7 @@ mod tests {
     fn a_diverged_backup_is_never_proven_but_can_fail() {
         let passed = [verdict(1, Level::Booted, Outcome::Passed)];
         let diverged = standing(&passed, Level::Booted, true);
-        assert_eq!(
-            diverged,
-            Standing::Unproven {
-                because: Because::Diverged
-            }
-        );
+        assert_eq!(diverged, Standing::Unproven { because: Because::Diverged });
         assert!(!diverged.may_be_proven());
         let failed = [verdict(1, Level::Opened, Outcome::Failed)];
         assert!(standing(&failed, Level::Booted, true).is_failed());
@@ -347,21 +303,8 @@ mod tests {
         for level in Level::ALL {
             assert_eq!(level.to_string().parse::<Level>(), Ok(level));
         }
-        assert!(
-            "Booted"
-                .parse::<Level>()
-                .unwrap_err()
-                .to_string()
-                .contains("stored, opened, sound, booted")
-        );
+        assert!("Booted".parse::<Level>().unwrap_err().to_string().contains("stored, opened, sound, booted"));
         assert_eq!(proven(Level::Booted, 1).to_string(), "booted");
-        assert_eq!(
-            Standing::Failed {
-                level: Level::Sound,
-                at: at(1)
-            }
-            .to_string(),
-            "FAILED at sound"
-        );
+        assert_eq!(Standing::Failed { level: Level::Sound, at: at(1) }.to_string(), "FAILED at sound");
     }
 }

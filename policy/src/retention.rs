@@ -54,16 +54,7 @@ pub struct Keep {
 impl Default for Keep {
     /// No rule, and a floor of two proven backups.
     fn default() -> Self {
-        Keep {
-            last: 0,
-            hourly: 0,
-            daily: 0,
-            weekly: 0,
-            monthly: 0,
-            yearly: 0,
-            within: None,
-            min_proven: 2,
-        }
+        Keep { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, within: None, min_proven: 2 }
     }
 }
 
@@ -165,16 +156,12 @@ impl Plan {
 
     /// The backups to write a tombstone for, newest first.
     pub fn marked(&self) -> impl Iterator<Item = &Verdict> {
-        self.verdicts
-            .iter()
-            .filter(|verdict| matches!(verdict.action, Action::Mark { .. }))
+        self.verdicts.iter().filter(|verdict| matches!(verdict.action, Action::Mark { .. }))
     }
 
     /// The backups that wait for the end of their grace, newest first.
     pub fn waiting(&self) -> impl Iterator<Item = &Verdict> {
-        self.verdicts
-            .iter()
-            .filter(|verdict| matches!(verdict.action, Action::Wait { .. }))
+        self.verdicts.iter().filter(|verdict| matches!(verdict.action, Action::Wait { .. }))
     }
 
     /// The backups to delete now, newest first.

@@ -83,11 +83,7 @@ impl Cron {
     pub fn parse(expr: &str, tz: Tz) -> Result<Cron, CronError> {
         let text = expr.trim();
         let civil = Civil::new(&field::Fields::parse(text)?).ok_or_else(|| CronError::Never(text.to_owned()))?;
-        Ok(Cron {
-            text: text.to_owned(),
-            zone: tz,
-            civil,
-        })
+        Ok(Cron { text: text.to_owned(), zone: tz, civil })
     }
 
     /// The zone in which the fields are read.
@@ -122,9 +118,9 @@ impl Cron {
         let pair = match (before, after) {
             (Some(before), Some(after)) => Some((before, after)),
             (None, Some(first)) => self.next_after(first).map(|second| (first, second)),
-            (Some(last), None) => self
-                .latest_at_or_before(last - chrono::TimeDelta::seconds(1))
-                .map(|other| (other, last)),
+            (Some(last), None) => {
+                self.latest_at_or_before(last - chrono::TimeDelta::seconds(1)).map(|other| (other, last))
+            }
             (None, None) => None,
         };
         pair.map_or(Duration::ZERO, |(before, after)| moment::between(before, after))

@@ -47,17 +47,11 @@ pub fn parse(text: &str) -> Result<Duration, SpanError> {
         _ => {}
     }
     let Some((_, seconds)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(SpanError::Unit {
-            text: text.to_owned(),
-            unit: unit.to_owned(),
-        });
+        return Err(SpanError::Unit { text: text.to_owned(), unit: unit.to_owned() });
     };
     let too_long = || SpanError::TooLong(text.to_owned());
     let count: u64 = number.parse().map_err(|_| too_long())?;
-    count
-        .checked_mul(*seconds)
-        .map(Duration::from_secs)
-        .ok_or_else(too_long)
+    count.checked_mul(*seconds).map(Duration::from_secs).ok_or_else(too_long)
 }
 
 /// Writes a duration the way people write it in a config: `90s`, `15m`, `48h`; from a week on whole days, `14d`. What
@@ -66,11 +60,7 @@ pub fn parse(text: &str) -> Result<Duration, SpanError> {
 pub fn print(span: Duration) -> String {
     let seconds = span.as_secs();
     if span.subsec_nanos() != 0 {
-        return if seconds == 0 {
-            format!("{}ms", span.as_millis())
-        } else {
-            format!("{:.1}s", span.as_secs_f64())
-        };
+        return if seconds == 0 { format!("{}ms", span.as_millis()) } else { format!("{:.1}s", span.as_secs_f64()) };
     }
     match seconds {
         0 => "0s".to_owned(),
@@ -105,14 +95,9 @@ mod tests {
 
     #[test]
     fn each_unit_is_read() {
-        for (text, seconds) in [
-            ("90s", 90),
-            ("15m", 900),
-            ("48h", 172_800),
-            ("2d", 172_800),
-            ("8w", 4_838_400),
-            (" 0s ", 0),
-        ] {
+        for (text, seconds) in
+            [("90s", 90), ("15m", 900), ("48h", 172_800), ("2d", 172_800), ("8w", 4_838_400), (" 0s ", 0)]
+        {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
     }

@@ -8,11 +8,7 @@ use lifeboat_tests::real_etcd::{self, RealEtcd};
 use std::path::Path;
 
 fn as_user(etcd: &Etcd, user: &str, file: &Path) -> Etcd {
-    Etcd {
-        user: Some(user.to_owned()),
-        password_file: Some(file.to_owned()),
-        ..etcd.clone()
-    }
+    Etcd { user: Some(user.to_owned()), password_file: Some(file.to_owned()), ..etcd.clone() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,10 +27,7 @@ async fn only_a_user_with_the_root_role_gets_a_snapshot_and_the_others_read_why(
     server.etcdctl(&["user", "grant-role", "root", "root"]);
     server.etcdctl(&["user", "add", "plain:secret"]);
     server.etcdctl(&["auth", "enable"]);
-    let patient = Limits {
-        stall: MINUTE,
-        ..limits()
-    };
+    let patient = Limits { stall: MINUTE, ..limits() };
 
     let root = as_user(&etcd, "root", &file);
     let found = survey(&root).await.unwrap();
@@ -49,10 +42,7 @@ async fn only_a_user_with_the_root_role_gets_a_snapshot_and_the_others_read_why(
     let error = survey(&root).await.unwrap_err();
     assert_eq!(error.reason, Reason::EtcdDenied, "{error}");
     says(&error, &["authentication failed", "etcd.password_file"]);
-    assert!(
-        !format!("{error:?}").contains("wrong\""),
-        "the password shows: {error:?}"
-    );
+    assert!(!format!("{error:?}").contains("wrong\""), "the password shows: {error:?}");
 
     std::fs::write(&file, "\n").unwrap();
     let error = survey(&root).await.unwrap_err();

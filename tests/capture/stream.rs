@@ -16,10 +16,7 @@ async fn failure(play: Play) -> Error {
     let error = take(&etcd, &member, &limits()).await.unwrap_err();
     let since = Instant::now();
     while fake.open_streams() > 0 {
-        assert!(
-            since.elapsed() < Duration::from_secs(2),
-            "the call was not cancelled after: {error}"
-        );
+        assert!(since.elapsed() < Duration::from_secs(2), "the call was not cancelled after: {error}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     error
@@ -32,10 +29,7 @@ fn whole() -> usize {
 #[tokio::test]
 async fn a_whole_snapshot_arrives_byte_for_byte_whatever_its_size() {
     for size in [4096, 20_480, CHUNK, CHUNK + 4096, 5 * CHUNK] {
-        let script = Script {
-            db: database(size),
-            ..Script::default()
-        };
+        let script = Script { db: database(size), ..Script::default() };
         let stream = script.stream();
         let fake = FakeEtcd::start(script).await;
         let etcd = etcd(&[&fake.endpoint]);
@@ -43,10 +37,7 @@ async fn a_whole_snapshot_arrives_byte_for_byte_whatever_its_size() {
         let mut capture = open(&etcd, &member, &limits(), MINUTE).await.unwrap();
         assert_eq!(capture.expected_bytes(), stream.len() as u64);
         assert_eq!(capture.storage_version(), "3.6.0");
-        assert!(
-            drain(&mut capture).await.unwrap() == stream,
-            "the bytes of a database of {size} differ"
-        );
+        assert!(drain(&mut capture).await.unwrap() == stream, "the bytes of a database of {size} differ");
         assert_eq!(capture.received_bytes(), stream.len() as u64);
         assert!(capture.next().await.unwrap().is_none(), "the end was not the end");
     }
@@ -70,21 +61,14 @@ async fn empty_messages_are_not_progress() {
         let fake = FakeEtcd::start(Script::playing(Play::EmptyAfter(at))).await;
         let etcd = etcd(&[&fake.endpoint]);
         let member = first(&etcd).await.unwrap();
-        let patient = Limits {
-            stall: MINUTE,
-            ..limits()
-        };
+        let patient = Limits { stall: MINUTE, ..limits() };
         let error = take(&etcd, &member, &patient).await.unwrap_err();
         assert_eq!(error.reason, Reason::EtcdStalled, "at {at}: {error}");
         says(&error, &["3 empty messages in a row", "unable to read its database"]);
         tokio::time::sleep(Duration::from_millis(100)).await;
         let sent = fake.messages();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(
-            fake.messages(),
-            sent,
-            "the member still spins after the capture gave up"
-        );
+        assert_eq!(fake.messages(), sent, "the member still spins after the capture gave up");
     }
 }
 
@@ -93,10 +77,7 @@ async fn two_empty_messages_in_a_row_are_tolerated_and_three_are_not() {
     let fake = FakeEtcd::start(Script::playing(Play::EmptyBetween(2))).await;
     let etcd = etcd(&[&fake.endpoint]);
     let member = first(&etcd).await.unwrap();
-    assert!(
-        take(&etcd, &member, &limits()).await.unwrap() == Script::default().stream(),
-        "the bytes differ"
-    );
+    assert!(take(&etcd, &member, &limits()).await.unwrap() == Script::default().stream(), "the bytes differ");
     assert_eq!(failure(Play::EmptyBetween(3)).await.reason, Reason::EtcdStalled);
 }
 
@@ -114,10 +95,7 @@ async fn a_clean_end_too_early_is_no_snapshot_even_where_the_size_looks_like_one
     for at in [CHUNK + 512 + 32, 4 * CHUNK + 32, 5 * CHUNK] {
         let error = failure(Play::EndAt(at)).await;
         assert_eq!(error.reason, Reason::EtcdStalled, "{error}");
-        says(
-            &error,
-            &["ended its snapshot early", &format!("{at} of {} bytes", whole())],
-        );
+        says(&error, &["ended its snapshot early", &format!("{at} of {} bytes", whole())]);
     }
     let error = failure(Play::EndAt(0)).await;
     assert_eq!(error.reason, Reason::EtcdStalled, "{error}");
@@ -154,38 +132,18 @@ async fn a_stream_that_drips_ends_at_the_stream_limit_or_at_the_deadline() {
     let fake = FakeEtcd::start(Script::playing(Play::Drip(Duration::from_millis(150)))).await;
     let etcd = etcd(&[&fake.endpoint]);
     let member = first(&etcd).await.unwrap();
-    let short = Limits {
-        stream: Duration::from_millis(400),
-        ..limits()
-    };
+    let short = Limits { stream: Duration::from_millis(400), ..limits() };
     for (limits, deadline) in [(short, MINUTE), (limits(), Duration::from_millis(400))] {
         let since = Instant::now();
         let mut capture = open(&etcd, &member, &limits, deadline).await.unwrap();
         let error = drain(&mut capture).await.unwrap_err();
         assert_eq!(error.reason, Reason::Budget, "{error}");
-        says(
-            &error,
-            &["within 400ms", &format!("of {} bytes", whole()), "limits.stream"],
-        );
-        assert!(
-            since.elapsed() < Duration::from_secs(2),
-            "it took {:?}",
-            since.elapsed()
-        );
-        assert!(
-            capture.next().await.is_err(),
-            "a failed stream looked complete when asked again"
-        );
+        says(&error, &["within 400ms", &format!("of {} bytes", whole()), "limits.stream"]);
+        assert!(since.elapsed() < Duration::from_secs(2), "it took {:?}", since.elapsed());
+        assert!(capture.next().await.is_err(), "a failed stream looked complete when asked again");
     }
-    let error = open(&etcd, &member, &limits(), Duration::ZERO)
-        .await
-        .map(|_| ())
-        .unwrap_err();
-    assert_eq!(
-        error.reason,
-        Reason::Budget,
-        "a run without time left opened a stream: {error}"
-    );
+    let error = open(&etcd, &member, &limits(), Duration::ZERO).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.reason, Reason::Budget, "a run without time left opened a stream: {error}");
 }
 
 #[tokio::test]
@@ -205,10 +163,7 @@ async fn an_endpoint_that_became_another_member_or_cluster_is_not_captured() {
     let fake = FakeEtcd::start(Script::default()).await;
     let etcd = etcd(&[&fake.endpoint]);
     let member = first(&etcd).await.unwrap();
-    for change in [
-        |script: &mut Script| script.member_id = 9,
-        |script: &mut Script| script.cluster_id = 9,
-    ] {
+    for change in [|script: &mut Script| script.member_id = 9, |script: &mut Script| script.cluster_id = 9] {
         fake.change(change);
         let error = open(&etcd, &member, &limits(), MINUTE).await.map(|_| ()).unwrap_err();
         assert_eq!(error.reason, Reason::EtcdUnhealthy, "{error}");

@@ -8,11 +8,7 @@ use lifeboat_tests::fake_etcd::{FakeEtcd, Script};
 use lifeboat_tests::server::free_port;
 
 fn member(id: u64) -> Script {
-    Script {
-        member_id: id,
-        leader: 2,
-        ..Script::default()
-    }
+    Script { member_id: id, leader: 2, ..Script::default() }
 }
 
 /// Starts these members and tells each of all.
@@ -37,19 +33,12 @@ fn dead() -> String {
 
 #[tokio::test]
 async fn the_other_members_are_found_through_one_endpoint_and_come_in_the_order_to_try() {
-    let learner = Script {
-        is_learner: true,
-        ..member(1)
-    };
+    let learner = Script { is_learner: true, ..member(1) };
     let fakes = cluster(vec![learner, member(2), member(4), member(3)]).await;
     let found = survey(&etcd(&[&fakes[1].endpoint])).await.unwrap();
     let names: Vec<&str> = found.members.iter().map(|member| member.name.as_str()).collect();
     assert_eq!(names, ["m3", "m4", "m2", "m1"]);
-    assert!(
-        found.members[2].is_leader && found.members[3].is_learner,
-        "{:?}",
-        found.members
-    );
+    assert!(found.members[2].is_leader && found.members[3].is_learner, "{:?}", found.members);
     assert_eq!(found.revision.unwrap(), 42);
     assert!(found.unreachable.is_empty(), "{:?}", found.unreachable);
 }
@@ -57,10 +46,7 @@ async fn the_other_members_are_found_through_one_endpoint_and_come_in_the_order_
 #[tokio::test]
 async fn with_members_endpoints_nobody_else_is_asked() {
     let fakes = cluster(vec![member(1), member(2)]).await;
-    let only = Etcd {
-        members: Members::Endpoints,
-        ..etcd(&[&fakes[0].endpoint])
-    };
+    let only = Etcd { members: Members::Endpoints, ..etcd(&[&fakes[0].endpoint]) };
     let found = survey(&only).await.unwrap();
     assert_eq!(found.members.len(), 1);
     assert_eq!(found.members[0].name, "m1");
@@ -93,34 +79,19 @@ async fn members_that_do_not_answer_are_reported_beside_those_that_do() {
     });
     let found = survey(&etcd(&[&fakes[0].endpoint])).await.unwrap();
     assert_eq!(found.members.len(), 1);
-    let told: Vec<(&str, Reason)> = found
-        .unreachable
-        .iter()
-        .map(|(who, e)| (who.as_str(), e.reason))
-        .collect();
-    assert_eq!(
-        told,
-        [(gone.as_str(), Reason::EtcdUnreachable), ("6", Reason::EtcdUnreachable)]
-    );
+    let told: Vec<(&str, Reason)> = found.unreachable.iter().map(|(who, e)| (who.as_str(), e.reason)).collect();
+    assert_eq!(told, [(gone.as_str(), Reason::EtcdUnreachable), ("6", Reason::EtcdUnreachable)]);
     says(&found.unreachable[1].1, &["published no client URL"]);
 }
 
 #[tokio::test]
 async fn endpoints_of_two_clusters_are_refused_unless_one_has_the_majority() {
-    let stranger = FakeEtcd::start(Script {
-        cluster_id: 0xBAD,
-        ..member(1)
-    })
-    .await;
+    let stranger = FakeEtcd::start(Script { cluster_id: 0xBAD, ..member(1) }).await;
     let fakes = cluster(vec![member(1), member(2)]).await;
-    let error = survey(&etcd(&[&fakes[0].endpoint, &stranger.endpoint]))
-        .await
-        .unwrap_err();
+    let error = survey(&etcd(&[&fakes[0].endpoint, &stranger.endpoint])).await.unwrap_err();
     assert_eq!(error.reason, Reason::EtcdUnhealthy);
     says(&error, &["several clusters", &stranger.endpoint, "bad"]);
-    let found = survey(&etcd(&[&stranger.endpoint, &fakes[0].endpoint, &fakes[1].endpoint]))
-        .await
-        .unwrap();
+    let found = survey(&etcd(&[&stranger.endpoint, &fakes[0].endpoint, &fakes[1].endpoint])).await.unwrap();
     assert_eq!(found.members.len(), 2);
     assert_eq!(found.unreachable[0].0, stranger.endpoint);
     says(&found.unreachable[0].1, &["is of cluster bad"]);
@@ -133,20 +104,12 @@ async fn a_published_url_that_leads_to_another_member_is_not_believed() {
     fakes[0].change(|script| script.members = lie);
     let found = survey(&etcd(&[&fakes[0].endpoint])).await.unwrap();
     assert_eq!(found.members.len(), 1);
-    says(
-        &found.unreachable[0].1,
-        &["published by member m7", "advertise-client-urls"],
-    );
+    says(&found.unreachable[0].1, &["published by member m7", "advertise-client-urls"]);
 }
 
 #[tokio::test]
 async fn without_a_quorum_members_are_still_found_and_the_revision_says_why_it_is_missing() {
-    let fakes = cluster(vec![Script {
-        quorum: false,
-        leader: 0,
-        ..member(1)
-    }])
-    .await;
+    let fakes = cluster(vec![Script { quorum: false, leader: 0, ..member(1) }]).await;
     let found = survey(&etcd(&[&fakes[0].endpoint])).await.unwrap();
     assert_eq!(found.members.len(), 1);
     assert!(!found.members[0].is_leader);

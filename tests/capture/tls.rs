@@ -19,15 +19,8 @@ impl Secured {
     fn start() -> Self {
         let pki = Pki::new();
         let files = pki.tls();
-        let options = Options {
-            tls: Some(files.clone()),
-            ..Options::default()
-        };
-        Secured {
-            etcd: RealEtcd::start(real_etcd::Etcd::V3_6, options),
-            pki,
-            files,
-        }
+        let options = Options { tls: Some(files.clone()), ..Options::default() };
+        Secured { etcd: RealEtcd::start(real_etcd::Etcd::V3_6, options), pki, files }
     }
 
     fn config(&self) -> Etcd {
@@ -35,10 +28,7 @@ impl Secured {
     }
 
     fn client(&self) -> Pair {
-        Pair {
-            cert_file: self.files.client_cert_file.clone(),
-            key_file: self.files.client_key_file.clone(),
-        }
+        Pair { cert_file: self.files.client_cert_file.clone(), key_file: self.files.client_key_file.clone() }
     }
 
     fn with(&self, ca_file: &Path, client: Option<Pair>) -> Etcd {
@@ -46,11 +36,7 @@ impl Secured {
         Etcd {
             endpoints: vec![self.etcd.endpoint()],
             members: Members::Discover,
-            tls: Some(Tls {
-                ca_file: Some(ca_file.to_owned()),
-                cert_file,
-                key_file,
-            }),
+            tls: Some(Tls { ca_file: Some(ca_file.to_owned()), cert_file, key_file }),
             user: None,
             password_file: None,
         }
@@ -74,17 +60,12 @@ async fn refused(etcd: &Etcd) -> Error {
 async fn a_good_certificate_gets_a_snapshot_whose_digest_is_right() {
     let secured = Secured::start();
     for number in 0..50 {
-        secured
-            .etcd
-            .etcdctl(&["put", &format!("key-{number}"), &"value".repeat(400)]);
+        secured.etcd.etcdctl(&["put", &format!("key-{number}"), &"value".repeat(400)]);
     }
     let etcd = secured.config();
     let found = survey(&etcd).await.unwrap();
     assert!(found.members[0].revision >= 51, "{:?}", found.members);
-    let patient = Limits {
-        stall: MINUTE,
-        ..limits()
-    };
+    let patient = Limits { stall: MINUTE, ..limits() };
     let stream = take(&etcd, &found.members[0], &patient).await.unwrap();
     let (db, trailer) = stream.split_at(stream.len() - 32);
     assert_eq!(Sha256::digest(db).as_slice(), trailer);
@@ -98,42 +79,18 @@ async fn a_client_that_is_not_trusted_and_a_client_that_does_not_trust_read_why(
     let ca = &secured.files.ca_file;
 
     let error = refused(&secured.with(&foreign.ca_file(), Some(secured.client()))).await;
-    says(
-        &error,
-        &["not signed by the CA in", foreign.ca_file().to_str().unwrap()],
-    );
+    says(&error, &["not signed by the CA in", foreign.ca_file().to_str().unwrap()]);
 
     let expired = secured.pki.client("lifeboat", Validity::Expired);
     let error = refused(&secured.with(ca, Some(expired.clone()))).await;
-    says(
-        &error,
-        &[
-            "refused the client certificate",
-            expired.cert_file.to_str().unwrap(),
-            "expired",
-            "renew",
-        ],
-    );
+    says(&error, &["refused the client certificate", expired.cert_file.to_str().unwrap(), "expired", "renew"]);
 
     let unknown = foreign.client("lifeboat", Validity::Now);
     let error = refused(&secured.with(ca, Some(unknown.clone()))).await;
-    says(
-        &error,
-        &[
-            "client certificate",
-            unknown.cert_file.to_str().unwrap(),
-            "--trusted-ca-file",
-        ],
-    );
+    says(&error, &["client certificate", unknown.cert_file.to_str().unwrap(), "--trusted-ca-file"]);
 
     let error = refused(&secured.with(ca, None)).await;
-    says(
-        &error,
-        &[
-            "wants a client certificate, and none is configured",
-            "etcd.tls.cert_file",
-        ],
-    );
+    says(&error, &["wants a client certificate, and none is configured", "etcd.tls.cert_file"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,33 +99,19 @@ async fn files_that_cannot_be_used_are_named_before_anything_is_sent() {
     let ca = &secured.files.ca_file;
     let expired = secured.pki.client("lifeboat", Validity::Expired);
 
-    let mixed = Pair {
-        key_file: expired.key_file.clone(),
-        ..secured.client()
-    };
+    let mixed = Pair { key_file: expired.key_file.clone(), ..secured.client() };
     let error = survey(&secured.with(ca, Some(mixed.clone()))).await.unwrap_err();
     assert_eq!(error.reason, Reason::EtcdTls, "{error}");
     says(&error, &["do not belong together", mixed.key_file.to_str().unwrap()]);
 
-    let missing = Pair {
-        cert_file: "/nowhere/tls.crt".into(),
-        ..secured.client()
-    };
+    let missing = Pair { cert_file: "/nowhere/tls.crt".into(), ..secured.client() };
     let error = survey(&secured.with(ca, Some(missing))).await.unwrap_err();
     assert_eq!(error.reason, Reason::HostIo, "{error}");
     assert!(error.to_string().contains("/nowhere/tls.crt"), "{error}");
 
-    let error = survey(&secured.with(&secured.files.client_key_file, None))
-        .await
-        .unwrap_err();
+    let error = survey(&secured.with(&secured.files.client_key_file, None)).await.unwrap_err();
     assert_eq!(error.reason, Reason::EtcdTls, "{error}");
-    says(
-        &error,
-        &[
-            "holds no PEM certificate",
-            secured.files.client_key_file.to_str().unwrap(),
-        ],
-    );
+    says(&error, &["holds no PEM certificate", secured.files.client_key_file.to_str().unwrap()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,10 +120,7 @@ async fn every_fault_of_the_servers_certificate_is_named() {
     let etcd = secured.config();
 
     secured.serve_with(&secured.pki.server(Validity::Expired));
-    says(
-        &refused(&etcd).await,
-        &["server certificate", "has expired on 2001-12-31", "clock"],
-    );
+    says(&refused(&etcd).await, &["server certificate", "has expired on 2001-12-31", "clock"]);
 
     secured.serve_with(&secured.pki.server(Validity::NotYet));
     says(&refused(&etcd).await, &["server certificate", "not valid yet", "clock"]);
@@ -214,28 +154,13 @@ async fn a_client_certificate_that_is_renewed_in_place_is_used_at_the_next_conne
 #[tokio::test(flavor = "multi_thread")]
 async fn http_on_a_tls_port_and_https_on_a_plain_port_are_told_apart() {
     let secured = Secured::start();
-    let http = Etcd {
-        endpoints: vec![secured.etcd.endpoint().replace("https://", "http://")],
-        ..secured.config()
-    };
-    says(
-        &refused(&http).await,
-        &["says http, but that port speaks TLS", "https://"],
-    );
+    let http = Etcd { endpoints: vec![secured.etcd.endpoint().replace("https://", "http://")], ..secured.config() };
+    says(&refused(&http).await, &["says http, but that port speaks TLS", "https://"]);
 
     let plain = RealEtcd::single(real_etcd::Etcd::V3_6);
-    let https = Etcd {
-        endpoints: vec![plain.endpoint().replace("http://", "https://")],
-        ..secured.config()
-    };
-    says(
-        &refused(&https).await,
-        &["says https, but that port speaks plain HTTP", "http://"],
-    );
+    let https = Etcd { endpoints: vec![plain.endpoint().replace("http://", "https://")], ..secured.config() };
+    says(&refused(&https).await, &["says https, but that port speaks plain HTTP", "http://"]);
 
-    let no_ca = Etcd {
-        tls: None,
-        ..secured.config()
-    };
+    let no_ca = Etcd { tls: None, ..secured.config() };
     says(&refused(&no_ca).await, &["etcd.tls.ca_file"]);
 }

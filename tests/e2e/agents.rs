@@ -27,10 +27,7 @@ fn seen(world: &World) -> BTreeMap<String, (u64, u64, i64, i64)> {
 #[test]
 fn two_agents_overwrite_nothing_keep_the_list_clean_and_prune_without_harm() {
     let mut world = World::new(Etcd::V3_6);
-    world.set(
-        "schedule",
-        "{ backup: \"*/2 * * * * *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 1s }",
-    );
+    world.set("schedule", "{ backup: \"*/2 * * * * *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 1s }");
     world.set("keep", "{ last: 3, min_proven: 1 }");
     world.set("prune", "{ grace: 2s, min_age: 1s }");
     world.set("proof", world.field("proof").replacen('{', "{ level: sound,", 1));
@@ -63,10 +60,7 @@ fn two_agents_overwrite_nothing_keep_the_list_clean_and_prune_without_harm() {
     assert!(taken > listed, "{taken} taken, {listed} left: something was pruned");
     let tombstones = format!("{CLUSTER}/tombstones/");
     assert!(ever.keys().any(|name| name.starts_with(&tombstones)));
-    assert!(
-        keyspace::records(world.etcd()).len() as u64 == keyspace::FILLED,
-        "the agents changed nothing in etcd"
-    );
+    assert!(keyspace::records(world.etcd()).len() as u64 == keyspace::FILLED, "the agents changed nothing in etcd");
 }
 
 /// No finding, nothing untrusted or missing, something proven, and every backup can still be opened. Says how many there are.
@@ -74,26 +68,16 @@ fn the_list_is_clean(world: &World) -> usize {
     world.run(&["status"]).expect_code(0);
     let listed = world.list();
     assert!(
-        listed
-            .iter()
-            .all(|entry| entry["trust"] == "trusted" && entry["stores"][0]["present"] == true),
+        listed.iter().all(|entry| entry["trust"] == "trusted" && entry["stores"][0]["present"] == true),
         "{listed:#?}"
     );
-    let proven = listed
-        .iter()
-        .filter(|entry| entry["stores"][0]["proof"]["outcome"] == "passed")
-        .count();
+    let proven = listed.iter().filter(|entry| entry["stores"][0]["proof"]["outcome"] == "passed").count();
     assert!(proven >= 1, "{listed:#?}");
     let lineages: std::collections::BTreeSet<&str> =
         listed.iter().map(|entry| entry["lineage"].as_str().unwrap()).collect();
-    assert!(
-        lineages.len() <= 2,
-        "two agents that began at once may begin two histories, never more: {lineages:?}"
-    );
+    assert!(lineages.len() <= 2, "two agents that began at once may begin two histories, never more: {lineages:?}");
     for entry in &listed {
-        world
-            .run(&["prove", entry["id"].as_str().unwrap(), "--level", "sound"])
-            .expect_code(0);
+        world.run(&["prove", entry["id"].as_str().unwrap(), "--level", "sound"]).expect_code(0);
     }
     listed.len()
 }

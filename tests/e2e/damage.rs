@@ -20,13 +20,8 @@ fn text(path: &Path) -> &str {
 #[track_caller]
 fn restore_is_refused(world: &World, reason: &str, words: &[&str]) {
     let target = world.path("data");
-    world
-        .refused(&["restore", "--data-dir", text(&target), "--yes"], 8, reason)
-        .says(words);
-    assert!(
-        !target.exists() && !world.path("data.partial").exists(),
-        "nothing half done is left"
-    );
+    world.refused(&["restore", "--data-dir", text(&target), "--yes"], 8, reason).says(words);
+    assert!(!target.exists() && !world.path("data.partial").exists(), "nothing half done is left");
 }
 
 #[test]
@@ -36,22 +31,12 @@ fn a_truncated_object_is_refused_by_restore_and_condemned_by_a_proof() {
     let blob = world.object(&older, "db.zst.age");
     let bytes = std::fs::read(&blob).unwrap();
     std::fs::write(&blob, &bytes[..bytes.len() - 100]).unwrap();
-    restore_is_refused(
-        &world,
-        "damaged",
-        &[&older, "bytes where the signed manifest says", "use another backup"],
-    );
+    restore_is_refused(&world, "damaged", &[&older, "bytes where the signed manifest says", "use another backup"]);
     let failed = world.run(&["prove", &older]).expect_code(10);
-    assert!(
-        failed.stdout.contains("failed at booted") && failed.stderr.contains("failed its proof"),
-        "{failed:?}"
-    );
+    assert!(failed.stdout.contains("failed at booted") && failed.stderr.contains("failed its proof"), "{failed:?}");
     let listed = world.json(&["list", "--state", "failed"]);
     assert_eq!(listed["backups"][0]["id"], json!(older));
-    assert_eq!(
-        listed["backups"][0]["stores"][0]["present"], false,
-        "its size is not the signed one"
-    );
+    assert_eq!(listed["backups"][0]["stores"][0]["present"], false, "its size is not the signed one");
     let found = world.run(&["status"]).expect_code(11);
     for words in ["NOT restorable", "FINDING proof_failed", "FINDING missing"] {
         assert!(found.stdout.contains(words), "{words} is missing in:\n{}", found.stdout);
@@ -70,11 +55,7 @@ fn a_flipped_byte_anywhere_in_a_sealed_object_is_found_before_it_is_decrypted() 
     let length = i64::try_from(whole.len()).unwrap();
     for at in [0, 100, length / 2, length - 1] {
         flip(&blob, at);
-        restore_is_refused(
-            &world,
-            "damaged",
-            &["is damaged between bytes 0 and", "nothing of it was decrypted"],
-        );
+        restore_is_refused(&world, "damaged", &["is damaged between bytes 0 and", "nothing of it was decrypted"]);
         std::fs::write(&blob, &whole).unwrap();
     }
     std::fs::remove_file(&blob).unwrap();
@@ -82,16 +63,10 @@ fn a_flipped_byte_anywhere_in_a_sealed_object_is_found_before_it_is_decrypted() 
     std::fs::write(&blob, &whole).unwrap();
     let sums = world.object(&older, "db.zst.age.sums");
     flip(&sums, 5);
-    restore_is_refused(
-        &world,
-        "damaged",
-        &["db.zst.age.sums is not what the signed manifest says"],
-    );
+    restore_is_refused(&world, "damaged", &["db.zst.age.sums is not what the signed manifest says"]);
     flip(&sums, 5);
     let target = world.path("data");
-    world
-        .run(&["restore", "--data-dir", text(&target), "--yes"])
-        .expect_code(0);
+    world.run(&["restore", "--data-dir", text(&target), "--yes"]).expect_code(0);
 }
 
 #[test]
@@ -107,27 +82,15 @@ fn a_manifest_with_a_flipped_byte_does_not_count_and_the_older_backup_is_taken_o
     assert_eq!(untrusted["backups"].as_array().unwrap().len(), 1);
     assert_eq!(untrusted["backups"][0]["id"], newer);
     let target = world.path("data");
-    let named = [
-        "restore",
-        &newer,
-        "--data-dir",
-        text(&target),
-        "--yes",
-        "--allow",
-        "unproven",
-    ];
+    let named = ["restore", &newer, "--data-dir", text(&target), "--yes", "--allow", "unproven"];
     let words = ["is not trusted (no trusted backup key signed it)", "--allow unverified"];
     world.refused(&named, 7, "consent_missing").says(&words);
     let unread = [&named[..], &["--allow", "unverified", "--dry-run"]].concat();
     world.refused(&unread, 8, "unsigned"); // the flipped byte broke the manifest itself
 
-    let asked = world
-        .run_without_terminal(&["restore", "--data-dir", text(&target)])
-        .expect_code(7);
+    let asked = world.run_without_terminal(&["restore", "--data-dir", text(&target)]).expect_code(7);
     assert!(
-        asked
-            .stderr
-            .contains("1 newer backup is not trusted, so not considered"),
+        asked.stderr.contains("1 newer backup is not trusted, so not considered"),
         "the plan tells it:\n{}",
         asked.stderr
     );
@@ -135,12 +98,8 @@ fn a_manifest_with_a_flipped_byte_does_not_count_and_the_older_backup_is_taken_o
     assert_eq!(done["plan"]["backup"], older);
     let found = world.run(&["status"]).expect_code(11).stdout;
     assert!(found.contains("FINDING unsigned") && found.contains(&newer), "{found}");
-    world
-        .refused(&["show", &newer], 8, "unsigned")
-        .says(&["does not count"]);
-    world
-        .refused(&["prove", &newer], 8, "unsigned")
-        .says(&["is not signed by a trusted key"]);
+    world.refused(&["show", &newer], 8, "unsigned").says(&["does not count"]);
+    world.refused(&["prove", &newer], 8, "unsigned").says(&["is not signed by a trusted key"]);
 }
 
 #[test]
@@ -151,17 +110,11 @@ fn a_flipped_or_missing_signature_takes_the_trust_away() {
     let whole = std::fs::read_to_string(&signature).unwrap();
     // A letter of the signature's own line; in the comments a trusted comment is signed too.
     let second = i64::try_from(whole.find('\n').unwrap() + 60).unwrap();
-    for (at, trust) in [
-        (second, "no trusted backup key signed it"),
-        (-5, "no trusted backup key signed it"),
-    ] {
+    for (at, trust) in [(second, "no trusted backup key signed it"), (-5, "no trusted backup key signed it")] {
         flip(&signature, at);
         let entry = world.list().into_iter().find(|entry| entry["id"] == newer).unwrap();
         let said = entry["trust"].as_str().unwrap();
-        assert!(
-            said == trust || said == "its signature is malformed",
-            "byte {at}: {said}"
-        );
+        assert!(said == trust || said == "its signature is malformed", "byte {at}: {said}");
         std::fs::write(&signature, &whole).unwrap();
     }
     std::fs::write(&signature, format!("{whole}untrusted comment: more\n")).unwrap();
@@ -178,22 +131,14 @@ fn a_verdict_with_a_flipped_byte_proves_nothing() {
     let world = World::backed_up();
     let (_, older) = ids(&world);
     let start = format!("{CLUSTER}/proofs/{older}/");
-    let verdict = world
-        .objects()
-        .into_iter()
-        .find(|name| name.starts_with(&start) && name.ends_with(".json"))
-        .unwrap();
+    let verdict = world.objects().into_iter().find(|name| name.starts_with(&start) && name.ends_with(".json")).unwrap();
     flip(&world.folder().join(&verdict), 30);
     let target = world.path("data");
     let restore = ["restore", "--data-dir", text(&target), "--yes"];
-    world
-        .refused(&restore, 6, "not_usable")
-        .says(&["none of the 2 trusted backups is proven"]);
+    world.refused(&restore, 6, "not_usable").says(&["none of the 2 trusted backups is proven"]);
     let found = world.run(&["status"]).expect_code(11).stdout;
     assert!(found.contains("NOT restorable") && found.contains(&verdict), "{found}");
-    world
-        .refused(&["prune", "--apply"], 7, "prune_frozen")
-        .says(&["no backup is proven"]);
+    world.refused(&["prune", "--apply"], 7, "prune_frozen").says(&["no backup is proven"]);
 }
 
 #[test]
@@ -204,13 +149,7 @@ fn objects_moved_to_another_backup_or_cluster_do_not_count_there() {
         std::fs::copy(world.object(&older, name), world.object(&newer, name)).unwrap();
     }
     let entry = world.list().into_iter().find(|entry| entry["id"] == newer).unwrap();
-    assert!(
-        entry["trust"]
-            .as_str()
-            .unwrap()
-            .starts_with("it is not what its name says: its path is "),
-        "{entry:#}"
-    );
+    assert!(entry["trust"].as_str().unwrap().starts_with("it is not what its name says: its path is "), "{entry:#}");
     std::fs::rename(world.folder().join(CLUSTER), world.folder().join("other")).unwrap();
     let config = world.write_config("other.yaml", &[("cluster", "other")]);
     let listed = world.run_with(&config, &["list", "--json"]).expect_code(0).json();
@@ -229,12 +168,7 @@ fn one_document_on_standard_output_even_when_the_answer_is_bad_news() {
     assert_eq!((&failed["id"], &failed["outcome"]), (&json!(newer), &json!("failed")));
     flip(&world.object(&older, "manifest.json"), 9);
     let status = world.run(&["status", "--json"]).expect_code(11).json();
-    let kinds: Vec<&Value> = status["findings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|finding| &finding["kind"])
-        .collect();
+    let kinds: Vec<&Value> = status["findings"].as_array().unwrap().iter().map(|finding| &finding["kind"]).collect();
     assert_eq!(kinds, ["proof_failed", "unsigned", "history_broken"], "{status:#}");
     assert_eq!(status["restorable_at"], Value::Null);
 }

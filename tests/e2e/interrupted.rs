@@ -20,10 +20,7 @@ fn text(path: &Path) -> &str {
 
 /// A world whose database is large enough that a run of anything takes a while.
 fn large() -> World {
-    let options = Options {
-        flags: vec!["--unsafe-no-fsync".to_owned()],
-        ..Options::default()
-    };
+    let options = Options { flags: vec!["--unsafe-no-fsync".to_owned()], ..Options::default() };
     let etcd = RealEtcd::start(Etcd::V3_6, options);
     keyspace::fill_bulk(&etcd, MEBIBYTES);
     World::around(Some(etcd), None)
@@ -39,9 +36,7 @@ fn soon(what: &str, mut there: impl FnMut() -> bool) {
 }
 
 fn signal(pid: u32, name: &str) {
-    let status = Command::new("sh")
-        .args(["-c", "kill -\"$1\" \"$2\"", "kill", name, &pid.to_string()])
-        .status();
+    let status = Command::new("sh").args(["-c", "kill -\"$1\" \"$2\"", "kill", name, &pid.to_string()]).status();
     assert!(status.expect("sh starts").success(), "kill -{name} {pid}");
 }
 
@@ -66,11 +61,7 @@ fn an_interrupted_backup_ends_with_130_and_leaves_nothing_and_a_killed_one_nothi
     signal(world.etcd().pid(0), "CONT");
     world.shows_no_secret(&run.log());
     assert_eq!(code, Some(130), "{}", run.log());
-    assert!(
-        run.log().contains("stopped by a signal; nothing was published"),
-        "{}",
-        run.log()
-    );
+    assert!(run.log().contains("stopped by a signal; nothing was published"), "{}", run.log());
     assert_eq!(world.objects(), [""; 0], "neither an object nor a staged part");
 
     let mut run = world.lifeboat(&["backup"]).start(&world.path("killed.log"));
@@ -90,40 +81,19 @@ fn a_killed_restore_leaves_only_its_partial_dir_and_a_rerun_succeeds() {
     let target = world.path("restored/data");
     std::fs::create_dir(world.path("restored")).unwrap();
     let partial = target.with_extension("partial");
-    let restore = [
-        "restore",
-        "latest",
-        "--allow",
-        "unproven",
-        "--data-dir",
-        text(&target),
-        "--yes",
-    ];
+    let restore = ["restore", "latest", "--allow", "unproven", "--data-dir", text(&target), "--yes"];
     let mut run = world.lifeboat(&restore).start(&world.path("killed.log"));
     let db = partial.join("member/snap/db");
-    soon("the database", || {
-        std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20)
-    });
+    soon("the database", || std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20));
     run.signal("KILL");
-    assert_eq!(
-        exit_code(&mut run),
-        None,
-        "it was killed before it was done:\n{}",
-        run.log()
-    );
+    assert_eq!(exit_code(&mut run), None, "it was killed before it was done:\n{}", run.log());
     assert_eq!(names(&world.path("restored")), ["data.partial"]);
 
-    let begun = || {
-        std::fs::metadata(partial.join(".lifeboat-partial"))
-            .and_then(|marker| marker.modified())
-            .ok()
-    };
+    let begun = || std::fs::metadata(partial.join(".lifeboat-partial")).and_then(|marker| marker.modified()).ok();
     let killed = begun();
     let mut run = world.lifeboat(&restore).start(&world.path("interrupted.log"));
     let anew = || begun().is_some() && begun() != killed;
-    soon("the database, anew", || {
-        anew() && std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20)
-    });
+    soon("the database, anew", || anew() && std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20));
     run.signal("INT");
     assert_eq!(exit_code(&mut run), Some(130), "{}", run.log());
     assert!(run.log().contains("the target was not touched"), "{}", run.log());
@@ -136,10 +106,7 @@ fn a_killed_restore_leaves_only_its_partial_dir_and_a_rerun_succeeds() {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect()
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 #[test]
@@ -149,9 +116,7 @@ fn a_killed_proof_leaves_plaintext_that_the_next_one_wipes() {
     let scratch = world.path("scratch/proof");
     let mut run = world.lifeboat(&["prove"]).start(&world.path("killed.log"));
     let db = scratch.join("data.partial/member/snap/db");
-    soon("the database", || {
-        std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20)
-    });
+    soon("the database", || std::fs::metadata(&db).is_ok_and(|db| db.len() > 1 << 20));
     run.signal("KILL");
     exit_code(&mut run);
     assert!(db.exists(), "this is what must not stay");
@@ -169,9 +134,7 @@ fn working_in(dir: &Path) -> Vec<u32> {
             .is_ok_and(|cwd| cwd.to_string_lossy().trim_end_matches(" (deleted)") == text(dir))
     };
     let found = processes.map(|entry| entry.path()).filter(works);
-    found
-        .filter_map(|path| path.file_name()?.to_str()?.parse().ok())
-        .collect()
+    found.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
 }
 
 #[test]
@@ -187,53 +150,25 @@ fn the_etcd_of_a_killed_proof_does_not_live_on() {
     for pid in &left {
         signal(*pid, "KILL");
     }
-    assert_eq!(
-        left, [0_u32; 0],
-        "an etcd with the backup's secrets in memory was left running"
-    );
+    assert_eq!(left, [0_u32; 0], "an etcd with the backup's secrets in memory was left running");
 }
 
 #[test]
 fn a_full_disk_is_told_as_such_and_nothing_is_published_restored_or_condemned() {
     let world = large();
     let small = |dir: &Path| format!("mkdir -p {0} && mount -t tmpfs -o size=8m tmpfs {0}", dir.display());
-    let ran = world
-        .run_in_namespace(&small(world.folder()), &["backup", "--json"])
-        .expect_code(12);
+    let ran = world.run_in_namespace(&small(world.folder()), &["backup", "--json"]).expect_code(12);
     let error = &ran.json()["error"];
     assert_eq!(error["reason"], "no_space", "{error:#}");
-    assert!(
-        error["hint"].as_str().is_some_and(|hint| hint.contains("free space")),
-        "{error:#}"
-    );
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("free space")), "{error:#}");
 
     world.backup();
     let target = world.path("full/data");
-    let restore = [
-        "restore",
-        "latest",
-        "--allow",
-        "unproven",
-        "--data-dir",
-        text(&target),
-        "--yes",
-    ];
-    let ran = world
-        .run_in_namespace(&small(&world.path("full")), &restore)
-        .expect_code(12);
-    assert!(
-        ran.stderr.contains("the restored data dir needs ") && ran.stderr.contains("bytes free"),
-        "{}",
-        ran.stderr
-    );
+    let restore = ["restore", "latest", "--allow", "unproven", "--data-dir", text(&target), "--yes"];
+    let ran = world.run_in_namespace(&small(&world.path("full")), &restore).expect_code(12);
+    assert!(ran.stderr.contains("the restored data dir needs ") && ran.stderr.contains("bytes free"), "{}", ran.stderr);
 
-    let ran = world
-        .run_in_namespace(&small(&world.path("scratch")), &["prove"])
-        .expect_code(12);
+    let ran = world.run_in_namespace(&small(&world.path("scratch")), &["prove"]).expect_code(12);
     assert!(ran.stderr.contains("scratch"), "{}", ran.stderr);
-    assert_eq!(
-        world.list()[0]["stores"][0]["proof"],
-        json!(null),
-        "no space is no verdict"
-    );
+    assert_eq!(world.list()[0]["stores"][0]["proof"], json!(null), "no space is no verdict");
 }

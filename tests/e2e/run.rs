@@ -15,12 +15,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// The address in the config's `http` field.
 fn listen(world: &World) -> String {
-    world
-        .field("http")
-        .split('"')
-        .nth(1)
-        .expect("a quoted address")
-        .to_owned()
+    world.field("http").split('"').nth(1).expect("a quoted address").to_owned()
 }
 
 #[track_caller]
@@ -35,10 +30,7 @@ fn wait(agent: &mut Server, what: &str, mut ready: impl FnMut() -> bool) {
 /// Backups that are marked and gone: a tombstone, and no manifest any more.
 fn pruned(world: &World) -> BTreeSet<String> {
     let objects = world.objects();
-    let id = |name: &String| {
-        name.strip_prefix(&format!("{CLUSTER}/tombstones/"))
-            .map(|rest| rest[..33].to_owned())
-    };
+    let id = |name: &String| name.strip_prefix(&format!("{CLUSTER}/tombstones/")).map(|rest| rest[..33].to_owned());
     let gone = |id: &String| !objects.iter().any(|name| name.contains(&format!("backups/{id}/")));
     objects.iter().filter_map(id).filter(gone).collect()
 }
@@ -70,15 +62,8 @@ fn sample(body: &str, name: &str, label: &str) -> f64 {
     let all = samples(body);
     let matches = |series: &&String| series.starts_with(&format!("{name}{{")) && series.contains(label);
     let found: Vec<_> = all.keys().filter(matches).collect();
-    assert!(
-        found.len() == 1 || label.is_empty() && !found.is_empty(),
-        "{name} with {label}: {found:?} in\n{body}"
-    );
-    assert!(
-        found[0].contains(&format!("etcd_cluster=\"{CLUSTER}\"")),
-        "{}",
-        found[0]
-    );
+    assert!(found.len() == 1 || label.is_empty() && !found.is_empty(), "{name} with {label}: {found:?} in\n{body}");
+    assert!(found[0].contains(&format!("etcd_cluster=\"{CLUSTER}\"")), "{}", found[0]);
     all[found[0]]
 }
 
@@ -101,19 +86,10 @@ fn metrics_are_right(world: &World, body: &str) {
     assert_eq!(sample(body, "lifeboat_findings", "kind=\"missing\""), 0.0);
     assert_eq!(status["findings"], serde_json::json!([]));
     let newest = &world.list()[0];
-    assert_eq!(
-        sample(body, "lifeboat_backup_keys", ""),
-        newest["keys"].as_f64().unwrap()
-    );
-    assert_eq!(
-        sample(body, "lifeboat_backup_revision", ""),
-        newest["revision"].as_f64().unwrap()
-    );
+    assert_eq!(sample(body, "lifeboat_backup_keys", ""), newest["keys"].as_f64().unwrap());
+    assert_eq!(sample(body, "lifeboat_backup_revision", ""), newest["revision"].as_f64().unwrap());
     for counter in ["backup_attempts", "proof_attempts", "prune_attempts"] {
-        assert!(
-            sample(body, &format!("lifeboat_{counter}_total"), "") >= 1.0,
-            "{counter}"
-        );
+        assert!(sample(body, &format!("lifeboat_{counter}_total"), "") >= 1.0, "{counter}");
     }
     assert!(
         body.contains("lifeboat_build_info{version=\"") && body.contains("lifeboat_store_requests_total{"),
@@ -123,10 +99,7 @@ fn metrics_are_right(world: &World, body: &str) {
         body.contains("lifeboat_backup_duration_seconds_bucket{")
             && body.contains("lifeboat_proof_duration_seconds_bucket{")
     );
-    assert!(
-        !body.contains("{cluster=") && !body.contains(",cluster="),
-        "`cluster` collides with target labels"
-    );
+    assert!(!body.contains("{cluster=") && !body.contains(",cluster="), "`cluster` collides with target labels");
 }
 
 fn promtool_accepts(body: &str) {
@@ -145,25 +118,17 @@ fn promtool_accepts(body: &str) {
 #[test]
 fn a_schedule_of_seconds_backs_up_proves_and_prunes_and_a_restart_goes_on() {
     let mut world = World::new(Etcd::V3_6);
-    world.set(
-        "schedule",
-        "{ backup: \"*/4 * * * * *\", prove: after-backup, prune: \"*/3 * * * * *\", jitter: 0s }",
-    );
+    world.set("schedule", "{ backup: \"*/4 * * * * *\", prove: after-backup, prune: \"*/3 * * * * *\", jitter: 0s }");
     world.set("keep", "{ last: 2, min_proven: 1 }");
     world.set("prune", "{ grace: 2s, min_age: 1s }");
     let address = listen(&world);
     let mut agent = world.agent(&world.config(), "first");
-    wait(&mut agent, "/readyz", || {
-        get(&address, "/readyz").is_some_and(|(status, _)| status == 200)
-    });
+    wait(&mut agent, "/readyz", || get(&address, "/readyz").is_some_and(|(status, _)| status == 200));
     assert_eq!(get(&address, "/healthz"), Some((200, "ok\n".to_owned())));
     wait(&mut agent, "a pruned backup", || !pruned(&world).is_empty());
     wait(&mut agent, "a proven backup", || {
         let listed = world.list();
-        listed.len() >= 2
-            && listed
-                .iter()
-                .any(|entry| entry["stores"][0]["proof"]["level"] == "booted")
+        listed.len() >= 2 && listed.iter().any(|entry| entry["stores"][0]["proof"]["level"] == "booted")
     });
     every_slot_once(&world);
     let end = agent.log();
@@ -173,26 +138,15 @@ fn a_schedule_of_seconds_backs_up_proves_and_prunes_and_a_restart_goes_on() {
     }
     assert_eq!(agent.terminate(Duration::from_secs(40)).code(), Some(0));
     assert!(!world.path("scratch/proof").exists(), "the drain wiped the scratch");
-    assert!(
-        world.objects().iter().all(|name| !name.contains('#')),
-        "no staged part stays: {:?}",
-        world.objects()
-    );
+    assert!(world.objects().iter().all(|name| !name.contains('#')), "no staged part stays: {:?}", world.objects());
 
     a_missed_slot_is_made_up_for_once(&mut world, &address);
 }
 
 /// Yearly from now on: the slot of this year was not served, so one backup makes up for it, and only one.
 fn a_missed_slot_is_made_up_for_once(world: &mut World, address: &str) {
-    world.set(
-        "schedule",
-        "{ backup: \"0 0 1 1 *\", prove: after-backup, prune: \"30 3 * * *\", jitter: 0s }",
-    );
-    let is_yearly = |entry: &Value| {
-        entry["slot"]
-            .as_str()
-            .is_some_and(|slot| slot.ends_with("-01-01T00:00:00Z"))
-    };
+    world.set("schedule", "{ backup: \"0 0 1 1 *\", prove: after-backup, prune: \"30 3 * * *\", jitter: 0s }");
+    let is_yearly = |entry: &Value| entry["slot"].as_str().is_some_and(|slot| slot.ends_with("-01-01T00:00:00Z"));
     let mut agent = world.agent(&world.config(), "second");
     wait(&mut agent, "the year's backup, proven", || {
         let entry = &world.list()[0];
@@ -201,9 +155,7 @@ fn a_missed_slot_is_made_up_for_once(world: &mut World, address: &str) {
     assert_eq!(agent.terminate(Duration::from_secs(40)).code(), Some(0));
 
     let mut agent = world.agent(&world.config(), "third");
-    wait(&mut agent, "/readyz", || {
-        get(address, "/readyz").is_some_and(|(status, _)| status == 200)
-    });
+    wait(&mut agent, "/readyz", || get(address, "/readyz").is_some_and(|(status, _)| status == 200));
     wait(&mut agent, "the gauges", || {
         get(address, "/metrics").is_some_and(|(_, body)| body.contains("lifeboat_restorable"))
     });
@@ -212,30 +164,21 @@ fn a_missed_slot_is_made_up_for_once(world: &mut World, address: &str) {
     assert!(sample(&body, "lifeboat_restorable_timestamp_seconds", "") > 1.7e9);
     std::thread::sleep(Duration::from_secs(3));
     every_slot_once(world);
-    assert!(
-        !agent.log().contains("backup published"),
-        "the slot was served before:\n{}",
-        agent.log()
-    );
+    assert!(!agent.log().contains("backup published"), "the slot was served before:\n{}", agent.log());
     assert_eq!(agent.terminate(Duration::from_secs(40)).code(), Some(0));
 }
 
 fn every_slot_once(world: &World) {
     let listed = world.list();
-    let slots: BTreeSet<&str> = listed
-        .iter()
-        .map(|entry| entry["slot"].as_str().expect("the agent serves slots"))
-        .collect();
+    let slots: BTreeSet<&str> =
+        listed.iter().map(|entry| entry["slot"].as_str().expect("the agent serves slots")).collect();
     assert_eq!(slots.len(), listed.len(), "{listed:#?}");
 }
 
 #[test]
 fn metrics_have_the_names_of_the_contract_and_promtool_accepts_them() {
     let mut world = World::new(Etcd::V3_6);
-    world.set(
-        "schedule",
-        "{ backup: \"0 0 1 1 *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 0s }",
-    );
+    world.set("schedule", "{ backup: \"0 0 1 1 *\", prove: after-backup, prune: \"*/2 * * * * *\", jitter: 0s }");
     let address = listen(&world);
     let mut agent = world.agent(&world.config(), "agent");
     wait(&mut agent, "the gauges", || {
@@ -262,22 +205,13 @@ fn metrics_have_the_names_of_the_contract_and_promtool_accepts_them() {
 #[test]
 fn an_agent_whose_store_or_etcd_is_gone_stays_alive_says_so_and_recovers() {
     let mut world = World::new(Etcd::V3_6);
-    world.set(
-        "schedule",
-        "{ backup: \"*/2 * * * * *\", prune: \"30 3 * * *\", jitter: 0s }",
-    );
+    world.set("schedule", "{ backup: \"*/2 * * * * *\", prune: \"30 3 * * *\", jitter: 0s }");
     world.set("roles", "[backup]");
     let address = listen(&world);
     world.etcd.as_mut().unwrap().stop();
     let mut agent = world.agent(&world.config(), "agent");
-    wait(&mut agent, "a failure", || {
-        agent_failed(&address, "backup", "etcd_unreachable")
-    });
-    assert_eq!(
-        get(&address, "/healthz"),
-        Some((200, "ok\n".to_owned())),
-        "a restart of the pod would help nobody"
-    );
+    wait(&mut agent, "a failure", || agent_failed(&address, "backup", "etcd_unreachable"));
+    assert_eq!(get(&address, "/healthz"), Some((200, "ok\n".to_owned())), "a restart of the pod would help nobody");
     world.etcd.as_mut().unwrap().restart();
     wait(&mut agent, "a backup", || !world.list().is_empty());
 
@@ -289,9 +223,7 @@ fn an_agent_whose_store_or_etcd_is_gone_stays_alive_says_so_and_recovers() {
     assert!(!world.folder().exists(), "it does not make the folder anew");
     std::fs::rename(&aside, world.folder()).unwrap();
     let before = world.list().len();
-    wait(&mut agent, "readiness", || {
-        get(&address, "/readyz").is_some_and(|(status, _)| status == 200)
-    });
+    wait(&mut agent, "readiness", || get(&address, "/readyz").is_some_and(|(status, _)| status == 200));
     wait(&mut agent, "the next backup", || world.list().len() > before);
     agent.signal("INT");
     let mut ended = None;

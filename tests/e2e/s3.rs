@@ -35,23 +35,14 @@ fn the_whole_line_runs_on_a_bucket() {
     let pruned = world.json(&["prune", "--apply"]);
     assert_eq!(pruned["delete"][0]["id"], first["id"]);
     let listed = world.list();
-    assert_eq!(
-        (listed.len(), &listed[0]["id"], &listed[0]["stores"][0]["present"]),
-        (1, &second["id"], &json!(true))
-    );
+    assert_eq!((listed.len(), &listed[0]["id"], &listed[0]["stores"][0]["present"]), (1, &second["id"], &json!(true)));
     world.run(&["status"]).expect_code(0);
 
     world.etcd = None;
     let target = world.path("data");
     let flags = world.flags();
     world
-        .run_bare(
-            &[
-                &["restore", "--data-dir", text(&target), "--yes", "--no-bump"],
-                refs(&flags).as_slice(),
-            ]
-            .concat(),
-        )
+        .run_bare(&[&["restore", "--data-dir", text(&target), "--yes", "--no-bump"], refs(&flags).as_slice()].concat())
         .expect_code(0);
     let etcd = RealEtcd::on_data_dir(Etcd::V3_6, "m0", &target);
     let after = keyspace::records(&etcd);
@@ -67,38 +58,24 @@ fn a_missing_bucket_wrong_credentials_and_a_dead_endpoint_are_told_apart() {
     world.run(&["list"]).expect_code(0);
 
     let usual = world.field("stores").to_owned();
-    std::fs::write(
-        world.path("wrong.yaml"),
-        "access_key_id: testkey\nsecret_access_key: canary-wrong-secret\n",
-    )
-    .unwrap();
+    std::fs::write(world.path("wrong.yaml"), "access_key_id: testkey\nsecret_access_key: canary-wrong-secret\n")
+        .unwrap();
     world.set("stores", usual.replace("options.yaml", "wrong.yaml"));
-    world
-        .refused(&["list"], 5, "store_denied")
-        .says(&["cannot list", "check the store's credentials"]);
-    std::fs::write(
-        world.path("wrong.yaml"),
-        "access_key_id: nobody\nsecret_access_key: canary-wrong-secret\n",
-    )
-    .unwrap();
+    world.refused(&["list"], 5, "store_denied").says(&["cannot list", "check the store's credentials"]);
+    std::fs::write(world.path("wrong.yaml"), "access_key_id: nobody\nsecret_access_key: canary-wrong-secret\n")
+        .unwrap();
     world.refused(&["prune"], 5, "store_denied");
 
     world.set("stores", usual.replace(&bucket.name, "no-such-bucket"));
     for command in [&["list"], &["status"]] {
-        world
-            .refused(command, 5, "store_bucket_missing")
-            .says(&["no-such-bucket", "create the bucket"]);
+        world.refused(command, 5, "store_bucket_missing").says(&["no-such-bucket", "create the bucket"]);
     }
     let endpoint = format!("http://127.0.0.1:{}", free_port());
     world.set("stores", usual.replace(&bucket.endpoint, &endpoint));
-    world
-        .refused(&["list"], 5, "store_unreachable")
-        .says(&["cannot list", "check the store's endpoint"]);
+    world.refused(&["list"], 5, "store_unreachable").says(&["cannot list", "check the store's endpoint"]);
 
     world.set("stores", usual.replace("region", "regoin"));
-    world
-        .refused(&["list"], 3, "config")
-        .says(&["regoin", "did you mean `region`"]);
+    world.refused(&["list"], 3, "config").says(&["regoin", "did you mean `region`"]);
     let flags = ["list", "--store", &world.place.url(), "--store-option", "regoin=x"].map(str::to_owned);
     let flags = [flags.to_vec(), world.flags()[world.store_flags().len()..].to_vec()].concat();
     let refused = world.run_bare(&refs(&flags)).expect_code(2);
@@ -106,31 +83,18 @@ fn a_missing_bucket_wrong_credentials_and_a_dead_endpoint_are_told_apart() {
 }
 
 fn store(bucket: &Bucket) -> Store {
-    let options = bucket
-        .options()
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+    let options = bucket.options().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let name = "main".to_owned();
     let url = bucket.url();
-    Store::open(&StoreConfig {
-        name,
-        url,
-        options,
-        options_file: None,
-        timeout: Duration::from_secs(20),
-    })
-    .expect("it opens")
+    Store::open(&StoreConfig { name, url, options, options_file: None, timeout: Duration::from_secs(20) })
+        .expect("it opens")
 }
 
 #[test]
 fn a_name_that_is_taken_is_never_overwritten() {
     // The error says that another test did it first, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let cluster = ClusterName::parse("prod").expect("a name");
     let id: BackupId = "20261123T022543Z-9c3cc18d41e6cbff".parse().expect("an id");
     let key = Layout::new(&cluster).manifest(&id);
@@ -139,14 +103,8 @@ fn a_name_that_is_taken_is_never_overwritten() {
         let store = store(&bucket);
         runtime.block_on(async {
             store.create(&key, "first".into()).await.expect("the name is free");
-            store
-                .create(&key, "first".into())
-                .await
-                .expect("a retry that meets its own bytes is a success");
-            let error = store
-                .create(&key, "second".into())
-                .await
-                .expect_err("others' bytes are a conflict");
+            store.create(&key, "first".into()).await.expect("a retry that meets its own bytes is a success");
+            let error = store.create(&key, "second".into()).await.expect_err("others' bytes are a conflict");
             assert_eq!(error.reason, Reason::StoreConflict, "{error}");
             assert_eq!(&store.read(&key, 100).await.expect("it is there")[..], b"first");
         });
@@ -165,22 +123,14 @@ print(len(uploads), len(objects))
 /// How many uploads are under way in a bucket, and how many objects are in it.
 fn uploads(bucket: &Bucket) -> String {
     let mut command = Command::new(tools::python());
-    command
-        .env_clear()
-        .args(["-c", UPLOADS, &bucket.endpoint, &bucket.name]);
-    String::from_utf8(tools::succeed(&mut command))
-        .unwrap()
-        .trim()
-        .to_owned()
+    command.env_clear().args(["-c", UPLOADS, &bucket.endpoint, &bucket.name]);
+    String::from_utf8(tools::succeed(&mut command)).unwrap().trim().to_owned()
 }
 
 #[test]
 fn an_interrupted_backup_leaves_no_parts_in_a_bucket() {
     let bucket = S3::shared().bucket();
-    let options = Options {
-        flags: vec!["--unsafe-no-fsync".to_owned()],
-        ..Options::default()
-    };
+    let options = Options { flags: vec!["--unsafe-no-fsync".to_owned()], ..Options::default() };
     let etcd = RealEtcd::start(Etcd::V3_6, options);
     keyspace::fill_bulk(&etcd, 40);
     let world = World::around(Some(etcd), Some(bucket.clone()));
@@ -216,39 +166,15 @@ fn an_interrupted_backup_leaves_no_parts_in_a_bucket() {
 #[test]
 fn a_folder_named_by_flags_needs_no_config_and_a_prefix_keeps_stores_apart() {
     let world = World::backed_up();
-    let Place::Folder(folder) = &world.place else {
-        panic!("a folder")
-    };
+    let Place::Folder(folder) = &world.place else { panic!("a folder") };
     let above = format!("file://{}", folder.parent().unwrap().display());
-    let flags = [
-        "list",
-        "--json",
-        "--store",
-        &above,
-        "--cluster",
-        "store",
-        "--trust",
-        "backup=RWQ",
-    ];
+    let flags = ["list", "--json", "--store", &above, "--cluster", "store", "--trust", "backup=RWQ"];
     let refused = world.run_bare(&flags).expect_code(3).json();
-    assert!(
-        refused["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("not a minisign public key"),
-        "{refused:#}"
-    );
+    assert!(refused["error"]["message"].as_str().unwrap().contains("not a minisign public key"), "{refused:#}");
     let mut flags = world.flags();
     flags.push("--json".to_owned());
-    let listed = world
-        .run_bare(&[&["list"], refs(&flags).as_slice()].concat())
-        .expect_code(0)
-        .json();
-    let proofs: Vec<&Value> = listed["backups"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| &entry["stores"][0]["proof"]["outcome"])
-        .collect();
+    let listed = world.run_bare(&[&["list"], refs(&flags).as_slice()].concat()).expect_code(0).json();
+    let proofs: Vec<&Value> =
+        listed["backups"].as_array().unwrap().iter().map(|entry| &entry["stores"][0]["proof"]["outcome"]).collect();
     assert_eq!(proofs, [&Value::Null, &json!("passed")]);
 }

@@ -18,16 +18,11 @@ fn world_with_a_password() -> World {
     let file = world.path("password");
     std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     let endpoint = world.etcd().endpoint();
-    let field = format!(
-        "{{ endpoints: [\"{endpoint}\"], members: endpoints, user: root, password_file: {} }}",
-        file.display()
-    );
+    let field =
+        format!("{{ endpoints: [\"{endpoint}\"], members: endpoints, user: root, password_file: {} }}", file.display());
     world.set("etcd", field);
     world.set("log", "{ level: trace }");
-    world.set(
-        "schedule",
-        "{ backup: \"*/2 * * * * *\", prune: \"*/2 * * * * *\", jitter: 0s }",
-    );
+    world.set("schedule", "{ backup: \"*/2 * * * * *\", prune: \"*/2 * * * * *\", jitter: 0s }");
     world.set("proof", world.field("proof").replacen('{', "{ level: sound,", 1));
     world
 }
@@ -57,15 +52,11 @@ fn no_secret_shows_in_any_answer_error_log_or_object() {
     }
     assert!(world.path("data/member/snap/db").exists(), "the runs did their work");
     let flags = world.flags();
-    world
-        .run_bare(&[&["list", "-vv"], refs(&flags).as_slice()].concat())
-        .expect_code(0);
+    world.run_bare(&[&["list", "-vv"], refs(&flags).as_slice()].concat()).expect_code(0);
 
     let mut agent = world.agent(&world.config(), "agent");
     let backups = |log: &str| log.matches("backup published").count() >= 2 && log.contains("backup proven");
-    wait_until(Duration::from_secs(60), || {
-        backups(&agent.log()) || agent.ended().is_some()
-    });
+    wait_until(Duration::from_secs(60), || backups(&agent.log()) || agent.ended().is_some());
     let log = agent.log();
     assert!(backups(&log), "{log}");
     assert_eq!(agent.terminate(Duration::from_secs(40)).code(), Some(0));
@@ -87,20 +78,12 @@ fn what_keygen_prints_holds_no_secret_and_its_secret_files_are_private() {
         let path = entry.unwrap().path();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            printed.stdout.contains(&path.display().to_string()),
-            "{} is not named",
-            path.display()
-        );
+        assert!(printed.stdout.contains(&path.display().to_string()), "{} is not named", path.display());
         if path.extension().is_some_and(|extension| extension == "key") {
             secrets += 1;
             assert_eq!(mode, 0o600, "{}", path.display());
             let secret = text.lines().rfind(|line| !line.starts_with('#')).unwrap();
-            assert!(
-                !printed.stdout.contains(secret) && !printed.stderr.contains(secret),
-                "{}",
-                path.display()
-            );
+            assert!(!printed.stdout.contains(secret) && !printed.stderr.contains(secret), "{}", path.display());
         }
     }
     assert_eq!(secrets, 6);

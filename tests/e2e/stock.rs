@@ -23,12 +23,7 @@ fn open_by_hand(identity: &Path, sealed: &Path, into: &Path) {
         .expect("age starts");
     let pipe = age.stdout.take().expect("its output is a pipe");
     let file = File::create(into).expect("the folder is ours");
-    let zstd = Command::new(tools::zstd())
-        .arg("-d")
-        .stdin(pipe)
-        .stdout(file)
-        .status()
-        .expect("zstd starts");
+    let zstd = Command::new(tools::zstd()).arg("-d").stdin(pipe).stdout(file).status().expect("zstd starts");
     assert!(age.wait().expect("age ends").success() && zstd.success());
 }
 
@@ -49,31 +44,15 @@ fn age_and_zstd_give_what_etcd_sent_and_etcdutl_restores_it() {
         for identity in ["prove.key", "recovery.key"] {
             let opened = world.path(&format!("opened-by-{identity}.db"));
             open_by_hand(&world.key(identity), &world.object(id, "db.zst.age"), &opened);
-            same_as_etcd_sent(
-                &std::fs::read(&opened).unwrap(),
-                &std::fs::read(&saved).unwrap(),
-                manifest,
-            );
+            same_as_etcd_sent(&std::fs::read(&opened).unwrap(), &std::fs::read(&saved).unwrap(), manifest);
         }
 
         let opened = world.path("opened-by-recovery.key.db");
-        let status = etcdutl(
-            version,
-            &["snapshot", "status", opened.to_str().unwrap(), "--write-out", "json"],
-        );
+        let status = etcdutl(version, &["snapshot", "status", opened.to_str().unwrap(), "--write-out", "json"]);
         let status: Value = serde_json::from_str(&status).expect("etcdutl prints JSON");
         assert_eq!(status["revision"], entry["revision"]);
         let data = world.path("by-etcdutl");
-        etcdutl(
-            version,
-            &[
-                "snapshot",
-                "restore",
-                opened.to_str().unwrap(),
-                "--data-dir",
-                data.to_str().unwrap(),
-            ],
-        );
+        etcdutl(version, &["snapshot", "restore", opened.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]);
         let etcd = RealEtcd::on_data_dir(version, "default", &data);
         assert_eq!(keyspace::records(&etcd), before, "on etcd {}", version.line());
     }
@@ -95,23 +74,14 @@ fn same_as_etcd_sent(opened: &[u8], saved: &[u8], manifest: &Value) {
 }
 
 fn minisign(file: &Path, key: &str) -> bool {
-    let output = Command::new(tools::minisign())
-        .arg("-Vm")
-        .arg(file)
-        .args(["-P", key])
-        .output()
-        .expect("minisign starts");
+    let output =
+        Command::new(tools::minisign()).arg("-Vm").arg(file).args(["-P", key]).output().expect("minisign starts");
     output.status.success()
 }
 
 /// The second line of a `.pub` file.
 fn public(path: PathBuf) -> String {
-    std::fs::read_to_string(path)
-        .unwrap()
-        .lines()
-        .last()
-        .unwrap()
-        .to_owned()
+    std::fs::read_to_string(path).unwrap().lines().last().unwrap().to_owned()
 }
 
 #[test]
@@ -128,34 +98,15 @@ fn minisign_verifies_manifest_verdict_and_tombstone_and_sha256sum_the_rest() {
     for (folder, role, entry, name) in signed {
         let start = format!("{CLUSTER}/{folder}/{}/{name}", entry["id"].as_str().unwrap());
         let wanted = |found: &String| found.starts_with(&start) && found.ends_with(".json");
-        let name = world
-            .objects()
-            .into_iter()
-            .find(wanted)
-            .unwrap_or_else(|| panic!("there is no {start}"));
+        let name = world.objects().into_iter().find(wanted).unwrap_or_else(|| panic!("there is no {start}"));
         let file = world.folder().join(&name);
-        assert!(
-            minisign(&file, &public(world.key(&format!("{role}.sign.pub")))),
-            "{name}"
-        );
-        assert!(
-            !minisign(&file, &public(world.key("operator.sign.pub"))),
-            "{name} by another key"
-        );
+        assert!(minisign(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name}");
+        assert!(!minisign(&file, &public(world.key("operator.sign.pub"))), "{name} by another key");
         let object: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).expect("signed objects are JSON");
-        assert_eq!(
-            (object["path"].as_str(), object["cluster"].as_str()),
-            (Some(name.as_str()), Some(CLUSTER))
-        );
-        assert_eq!(
-            object["signer"],
-            hex(public(world.key(&format!("{role}.sign.pub"))).as_bytes())
-        );
+        assert_eq!((object["path"].as_str(), object["cluster"].as_str()), (Some(name.as_str()), Some(CLUSTER)));
+        assert_eq!(object["signer"], hex(public(world.key(&format!("{role}.sign.pub"))).as_bytes()));
         flip(&file, 20);
-        assert!(
-            !minisign(&file, &public(world.key(&format!("{role}.sign.pub")))),
-            "{name} after a flipped bit"
-        );
+        assert!(!minisign(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name} after a flipped bit");
     }
     let id = older["id"].as_str().unwrap();
     let manifest: Value = serde_json::from_slice(&std::fs::read(world.object(id, "manifest.json")).unwrap()).unwrap();

@@ -22,11 +22,7 @@ fn without_a_trusted_key_nothing_is_restored_and_the_text_says_why() {
     let target = world.path("data");
     let mut flags = world.store_flags();
     flags.extend(["--identity".to_owned(), world.key("recovery.key").display().to_string()]);
-    let restore = [
-        &["restore", "--data-dir", text(&target), "--yes"],
-        refs(&flags).as_slice(),
-    ]
-    .concat();
+    let restore = [&["restore", "--data-dir", text(&target), "--yes"], refs(&flags).as_slice()].concat();
     let words = [
         "your identity opens them, but anyone who knows your public recipient",
         "--trust backup=KEY",
@@ -34,14 +30,8 @@ fn without_a_trusted_key_nothing_is_restored_and_the_text_says_why() {
     ];
     world.refused_bare(&restore, 7, "no_trust").says(&words);
     assert!(!target.exists());
-    let ran = world
-        .run_bare(&[restore.as_slice(), &["--allow", "unverified"]].concat())
-        .expect_code(0);
-    assert!(
-        ran.stderr.contains("WARNING") && ran.stderr.contains("no signature was checked"),
-        "{}",
-        ran.stderr
-    );
+    let ran = world.run_bare(&[restore.as_slice(), &["--allow", "unverified"]].concat()).expect_code(0);
+    assert!(ran.stderr.contains("WARNING") && ran.stderr.contains("no signature was checked"), "{}", ran.stderr);
     assert!(target.join("member/snap/db").is_file());
 }
 
@@ -57,17 +47,10 @@ fn a_stranger_who_knows_the_recipient_makes_nothing_that_counts() {
         foreign.extend(["--trust".to_owned(), flags(role)]);
     }
     foreign.extend(["--identity".to_owned(), ours.key("recovery.key").display().to_string()]);
-    let restore = [
-        &["restore", "--data-dir", text(&target), "--yes"],
-        refs(&foreign).as_slice(),
-    ]
-    .concat();
+    let restore = [&["restore", "--data-dir", text(&target), "--yes"], refs(&foreign).as_slice()].concat();
     let refused = ours.refused_bare(&restore, 6, "not_usable");
     refused.says(&["none of the 2 backups is vouched for by a trusted key"]);
-    let listed = ours
-        .run_bare(&[&["list", "--json"], &refs(&foreign)[..]].concat())
-        .expect_code(0)
-        .json();
+    let listed = ours.run_bare(&[&["list", "--json"], &refs(&foreign)[..]].concat()).expect_code(0).json();
     for entry in listed["backups"].as_array().unwrap() {
         assert_eq!(entry["trust"], "no trusted backup key signed it");
     }
@@ -81,10 +64,8 @@ fn a_key_of_another_role_signs_in_vain() {
     let (newer, _) = ids(&world);
     let before = world.objects();
     // The prover's and the backup's keys change places: each then signs what it must not.
-    let (backup, prove) = (
-        world.key("backup.sign.key").display().to_string(),
-        world.key("prove.sign.key").display().to_string(),
-    );
+    let (backup, prove) =
+        (world.key("backup.sign.key").display().to_string(), world.key("prove.sign.key").display().to_string());
     let crossed = format!(
         "{{ recipients: [{}], signing_keys: {{ backup: {prove}, prove: {backup} }}, identity_file: {}, \
          trusted_keys: {{ backup: [{}] }} }}",
@@ -94,24 +75,14 @@ fn a_key_of_another_role_signs_in_vain() {
     );
     std::fs::copy(world.key("backup.sign.pub"), world.path("backup-copy.pub")).unwrap();
     // One key under two roles would have the rights of both: that is an error of its own, whatever file it is in.
-    let config = world.write_config(
-        "crossed.yaml",
-        &[("keys", &crossed), ("roles", "[prove]"), ("keep", ""), ("schedule", "")],
-    );
-    world
-        .refused_with(&config, &["prove", &newer], 3, "config")
-        .says(&["two roles"]);
+    let config =
+        world.write_config("crossed.yaml", &[("keys", &crossed), ("roles", "[prove]"), ("keep", ""), ("schedule", "")]);
+    world.refused_with(&config, &["prove", &newer], 3, "config").says(&["two roles"]);
     assert_eq!(world.objects(), before);
 
-    let only = [
-        "--trust".to_owned(),
-        format!("prove={}", world.key("backup.sign.pub").display()),
-    ];
+    let only = ["--trust".to_owned(), format!("prove={}", world.key("backup.sign.pub").display())];
     let flags = [world.store_flags(), only.to_vec()].concat();
-    let listed = world
-        .run_bare(&[&["list", "--json"], refs(&flags).as_slice()].concat())
-        .expect_code(0)
-        .json();
+    let listed = world.run_bare(&[&["list", "--json"], refs(&flags).as_slice()].concat()).expect_code(0).json();
     for entry in listed["backups"].as_array().unwrap() {
         assert_eq!(entry["trust"], "no backup key is trusted here");
     }
@@ -124,31 +95,15 @@ fn a_verdict_signed_by_the_backup_key_proves_nothing() {
     // A prover that holds the backup's key, and believes backups by consent of nobody but itself.
     let other = world.path("other");
     lifeboat(&["keygen", "--role", "all", "--out", text(&other)]).expect_code(0);
-    let keys = world
-        .field("keys")
-        .replace(text(&world.key("prove.sign.key")), text(&other.join("prove.sign.key")));
+    let keys = world.field("keys").replace(text(&world.key("prove.sign.key")), text(&other.join("prove.sign.key")));
     let config = world.write_config("other-prover.yaml", &[("keys", &keys)]);
     world.run_with(&config, &["prove", &newer]).expect_code(0);
     let entry = world.list().into_iter().find(|entry| entry["id"] == newer).unwrap();
-    assert_eq!(
-        entry["stores"][0]["proof"],
-        Value::Null,
-        "a foreign prover's word counts for nothing here"
-    );
+    assert_eq!(entry["stores"][0]["proof"], Value::Null, "a foreign prover's word counts for nothing here");
     let found = world.run(&["status"]).expect_code(11).stdout;
-    assert!(
-        found.contains("FINDING unsigned") && found.contains("no trusted prove key signed it"),
-        "{found}"
-    );
-    let listed = world
-        .run_with(&config, &["list", "--json", "--state", "proven"])
-        .expect_code(0)
-        .json();
-    assert_eq!(
-        listed["backups"].as_array().unwrap().len(),
-        1,
-        "and ours for nothing there"
-    );
+    assert!(found.contains("FINDING unsigned") && found.contains("no trusted prove key signed it"), "{found}");
+    let listed = world.run_with(&config, &["list", "--json", "--state", "proven"]).expect_code(0).json();
+    assert_eq!(listed["backups"].as_array().unwrap().len(), 1, "and ours for nothing there");
     assert_eq!(listed["backups"][0]["id"], newer);
 }
 
@@ -159,22 +114,14 @@ fn the_newest_is_not_taken_before_it_is_proven_unless_somebody_says_so() {
     let target = world.path("by-default");
     let done = world.json(&["restore", "--data-dir", text(&target), "--yes"]);
     assert_eq!(done["plan"]["backup"], older);
-    let plan = world
-        .run_without_terminal(&["restore", "--data-dir", text(&world.path("x"))])
-        .expect_code(7);
+    let plan = world.run_without_terminal(&["restore", "--data-dir", text(&world.path("x"))]).expect_code(7);
     assert!(plan.stderr.contains("1 newer backup is not proven"), "{}", plan.stderr);
 
     let target = world.path("by-name");
     let named = ["restore", &newer, "--data-dir", text(&target), "--yes"];
+    world.refused(&named, 7, "consent_missing").says(&["is not proven (not yet)", "--allow unproven"]);
     world
-        .refused(&named, 7, "consent_missing")
-        .says(&["is not proven (not yet)", "--allow unproven"]);
-    world
-        .refused(
-            &[named.as_slice(), &["--allow", "older"]].concat(),
-            7,
-            "consent_missing",
-        )
+        .refused(&[named.as_slice(), &["--allow", "older"]].concat(), 7, "consent_missing")
         .says(&["--allow unproven"]);
     assert!(!target.exists());
     let done = world.json(&[named.as_slice(), &["--allow", "unproven"]].concat());
@@ -183,14 +130,9 @@ fn the_newest_is_not_taken_before_it_is_proven_unless_somebody_says_so() {
     world.run(&["prove", "--due"]).expect_code(0);
     let target = world.path("by-name-again");
     let named = ["restore", &older, "--data-dir", text(&target), "--yes"];
-    world
-        .refused(&named, 7, "consent_missing")
-        .says(&["is older than", "--allow older"]);
+    world.refused(&named, 7, "consent_missing").says(&["is older than", "--allow older"]);
     let done = world.json(&[named.as_slice(), &["--allow", "older", "--no-bump"]].concat());
-    assert_eq!(
-        (&done["plan"]["backup"], &done["plan"]["bump"]),
-        (&json!(older), &Value::Null)
-    );
+    assert_eq!((&done["plan"]["backup"], &done["plan"]["bump"]), (&json!(older), &Value::Null));
     let nothing = world.run(&["prove", "--due"]).expect_code(0).stdout;
     assert!(nothing.contains("nothing is due"), "{nothing}");
 }
@@ -204,24 +146,14 @@ fn prune_is_frozen_while_nothing_is_proven_and_never_takes_the_newest_proven() {
     std::fs::rename(&proofs, &aside).unwrap();
     let before = world.objects();
     let plan = world.json(&["prune"]);
-    assert_eq!(
-        (&plan["applied"], &plan["frozen"]["reason"]),
-        (&json!(false), &json!("nothing_proven"))
-    );
-    world
-        .refused(&["prune", "--apply"], 7, "prune_frozen")
-        .says(&["no backup is proven, so nothing is deleted"]);
+    assert_eq!((&plan["applied"], &plan["frozen"]["reason"]), (&json!(false), &json!("nothing_proven")));
+    world.refused(&["prune", "--apply"], 7, "prune_frozen").says(&["no backup is proven, so nothing is deleted"]);
     assert_eq!(world.objects(), before);
     std::fs::rename(&aside, &proofs).unwrap();
 
     // `last: 1` would keep the newer one alone; the older is the newest proven one.
     let plan = world.json(&["prune", "--apply"]);
-    let kept: Vec<&Value> = plan["keep"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|verdict| &verdict["id"])
-        .collect();
+    let kept: Vec<&Value> = plan["keep"].as_array().unwrap().iter().map(|verdict| &verdict["id"]).collect();
     assert_eq!(kept, [&json!(newer), &json!(older)]);
     assert_eq!((&plan["mark"], &plan["delete"]), (&json!([]), &json!([])));
 }
@@ -246,10 +178,7 @@ fn a_backup_that_no_rule_keeps_is_marked_and_after_the_grace_it_goes_without_a_f
     assert_eq!(done["delete"][0]["id"], older);
     assert!(done["freed_bytes"].as_u64() > Some(0), "{done:#}");
     assert!(
-        !world
-            .objects()
-            .iter()
-            .any(|name| name.contains(&older) && !name.contains("tombstones")),
+        !world.objects().iter().any(|name| name.contains(&older) && !name.contains("tombstones")),
         "{:?}",
         world.objects()
     );
@@ -257,10 +186,7 @@ fn a_backup_that_no_rule_keeps_is_marked_and_after_the_grace_it_goes_without_a_f
     assert_eq!(left.len(), 1);
     assert_eq!(left[0]["id"], newer);
     let status = world.run(&["status"]).expect_code(0).stdout;
-    assert!(
-        status.contains("restorable to"),
-        "a pruned parent is no finding:\n{status}"
-    );
+    assert!(status.contains("restorable to"), "a pruned parent is no finding:\n{status}");
     let again = world.json(&["prune", "--apply"]);
     assert_eq!((&again["mark"], &again["delete"]), (&json!([]), &json!([])));
 }

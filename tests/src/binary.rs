@@ -22,13 +22,7 @@ impl Ran {
     /// Fails with everything it said unless the exit code is `code`.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout,
-            self.stderr
-        );
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
@@ -43,21 +37,14 @@ impl Ran {
 /// The binary: `LIFEBOAT_BIN`, else the one that cargo put beside the test executable's folder.
 pub fn path() -> PathBuf {
     let path = std::env::var_os("LIFEBOAT_BIN").map_or_else(beside_the_test, PathBuf::from);
-    assert!(
-        path.is_file(),
-        "{} is missing: run ./tests/run (or cargo build -p lifeboat)",
-        path.display()
-    );
+    assert!(path.is_file(), "{} is missing: run ./tests/run (or cargo build -p lifeboat)", path.display());
     path
 }
 
 /// Test executables lie in target/PROFILE/deps, binaries in target/PROFILE.
 fn beside_the_test() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("cargo runs tests from target/PROFILE/deps");
+    let profile = test.parent().and_then(Path::parent).expect("cargo runs tests from target/PROFILE/deps");
     profile.join("lifeboat")
 }
 
@@ -78,16 +65,8 @@ impl Lifeboat {
     pub fn new<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
         let mut command = Command::new(path());
         // No etcd on this PATH, no colour, no proxy, no credentials of the person who runs the tests.
-        command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("RUST_BACKTRACE", "1");
-        Self {
-            command,
-            input: Vec::new(),
-            limit: Duration::from_secs(60),
-        }
+        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("RUST_BACKTRACE", "1");
+        Self { command, input: Vec::new(), limit: Duration::from_secs(60) }
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -113,14 +92,8 @@ impl Lifeboat {
     /// Runs to the end; past the limit it is killed and the test fails with what was said so far.
     #[track_caller]
     pub fn run(mut self) -> Ran {
-        let command = self
-            .command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
+        let command = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
         let stdout = collect(child.stdout.take());
         let stderr = collect(child.stderr.take());
         let mut stdin = child.stdin.take().expect("standard input is a pipe");

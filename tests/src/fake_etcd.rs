@@ -85,10 +85,7 @@ impl Default for Script {
 
 impl Script {
     pub fn playing(play: Play) -> Self {
-        Script {
-            play,
-            ..Script::default()
-        }
+        Script { play, ..Script::default() }
     }
 
     /// The whole stream: the database and its SHA-256.
@@ -124,24 +121,12 @@ impl World {
 
 impl FakeEtcd {
     pub async fn start(script: Script) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("loopback has a free port");
-        let endpoint = format!(
-            "http://{}",
-            listener.local_addr().expect("a bound socket has an address")
-        );
-        let world = Arc::new(World {
-            script: Mutex::new(script),
-            open: AtomicUsize::new(0),
-            messages: AtomicUsize::new(0),
-        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
+        let world =
+            Arc::new(World { script: Mutex::new(script), open: AtomicUsize::new(0), messages: AtomicUsize::new(0) });
         let server = tokio::spawn(serve(listener, world.clone()));
-        FakeEtcd {
-            endpoint,
-            world,
-            server,
-        }
+        FakeEtcd { endpoint, world, server }
     }
 
     /// Changes the script for calls that come from now on.
@@ -168,10 +153,7 @@ impl Drop for FakeEtcd {
 
 async fn serve(listener: TcpListener, world: Arc<World>) {
     let incoming = stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await.map(|(socket, _)| Wire {
-            socket,
-            cut: Arc::default(),
-        });
+        let accepted = listener.accept().await.map(|(socket, _)| Wire { socket, cut: Arc::default() });
         Some((accepted, listener))
     });
     let service = tower::service_fn(move |request| {
@@ -202,9 +184,7 @@ where
         let reply = reply.clone();
         async move { reply.map(tonic::Response::new) }
     });
-    tonic::server::Grpc::new(ProstCodec::<T, ()>::default())
-        .unary(service, request)
-        .await
+    tonic::server::Grpc::new(ProstCodec::<T, ()>::default()).unary(service, request).await
 }
 
 fn header(script: &Script) -> Option<PbResponseHeader> {
@@ -239,20 +219,14 @@ fn member_list(script: &Script) -> Result<PbMemberListResponse, Status> {
         client_ur_ls: urls.clone(),
         ..PbMember::default()
     };
-    Ok(PbMemberListResponse {
-        header: header(script),
-        members: script.members.iter().map(member).collect(),
-    })
+    Ok(PbMemberListResponse { header: header(script), members: script.members.iter().map(member).collect() })
 }
 
 async fn range(script: &Script) -> Result<PbRangeResponse, Status> {
     if !script.quorum {
         futures::future::pending::<()>().await;
     }
-    Ok(PbRangeResponse {
-        header: header(script),
-        ..PbRangeResponse::default()
-    })
+    Ok(PbRangeResponse { header: header(script), ..PbRangeResponse::default() })
 }
 
 async fn snapshot(
@@ -260,18 +234,12 @@ async fn snapshot(
     script: Script,
     request: Request<axum::body::Body>,
 ) -> Response<tonic::body::Body> {
-    let cut = request
-        .extensions()
-        .get::<Arc<AtomicBool>>()
-        .cloned()
-        .expect("every connection has its switch");
+    let cut = request.extensions().get::<Arc<AtomicBool>>().cloned().expect("every connection has its switch");
     let service = tower::service_fn(move |_: tonic::Request<()>| {
         let messages = play(world.clone(), &script, cut.clone());
         async move { Ok::<_, Status>(tonic::Response::new(messages)) }
     });
-    tonic::server::Grpc::new(ProstCodec::<PbSnapshotResponse, ()>::default())
-        .server_streaming(service, request)
-        .await
+    tonic::server::Grpc::new(ProstCodec::<PbSnapshotResponse, ()>::default()).server_streaming(service, request).await
 }
 
 type Messages = BoxStream<'static, Result<PbSnapshotResponse, Status>>;
@@ -300,12 +268,7 @@ fn play(world: Arc<World>, script: &Script, cut: Arc<AtomicBool>) -> Messages {
         Play::Whole => head(bytes.len()).boxed(),
         Play::StallAt(at) => head(at).chain(never()).boxed(),
         Play::EmptyAfter(at) => {
-            let empty = move || {
-                Ok(PbSnapshotResponse {
-                    remaining_bytes: left(total, at),
-                    ..Default::default()
-                })
-            };
+            let empty = move || Ok(PbSnapshotResponse { remaining_bytes: left(total, at), ..Default::default() });
             head(at)
                 .chain(stream::repeat_with(empty).then(|message| async {
                     tokio::task::yield_now().await;
@@ -316,20 +279,14 @@ fn play(world: Arc<World>, script: &Script, cut: Arc<AtomicBool>) -> Messages {
         Play::EmptyBetween(count) => head(bytes.len())
             .enumerate()
             .flat_map(move |(number, message)| {
-                let empty = PbSnapshotResponse {
-                    remaining_bytes: left(total, number * CHUNK),
-                    ..Default::default()
-                };
+                let empty = PbSnapshotResponse { remaining_bytes: left(total, number * CHUNK), ..Default::default() };
                 stream::iter(vec![Ok(empty); count]).chain(stream::iter([message]))
             })
             .boxed(),
         Play::CutAt(at) => head(at).chain(cutting(cut)).chain(never()).boxed(),
         Play::EndAt(at) => head(at).boxed(),
         Play::Extra(count) => {
-            let more = Ok(PbSnapshotResponse {
-                blob: vec![0; count],
-                ..Default::default()
-            });
+            let more = Ok(PbSnapshotResponse { blob: vec![0; count], ..Default::default() });
             head(bytes.len()).chain(stream::iter([more])).boxed()
         }
         Play::FailAt(at, code, text) => head(at).chain(stream::iter([Err(Status::new(code, text))])).boxed(),
@@ -353,10 +310,7 @@ fn cutting(cut: Arc<AtomicBool>) -> Messages {
     stream::once(async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         cut.store(true, Ordering::SeqCst);
-        Ok(PbSnapshotResponse {
-            blob: vec![0; CHUNK],
-            ..Default::default()
-        })
+        Ok(PbSnapshotResponse { blob: vec![0; CHUNK], ..Default::default() })
     })
     .boxed()
 }
@@ -372,12 +326,7 @@ fn messages(bytes: &[u8], total: usize) -> stream::Iter<std::vec::IntoIter<Resul
     let message = |blob: &[u8]| {
         sent += blob.len();
         let version = "3.6.0".to_owned();
-        Ok(PbSnapshotResponse {
-            remaining_bytes: left(total, sent),
-            blob: blob.to_vec(),
-            version,
-            header: None,
-        })
+        Ok(PbSnapshotResponse { remaining_bytes: left(total, sent), blob: blob.to_vec(), version, header: None })
     };
     let all: Vec<_> = db.chunks(CHUNK).chain(trailer.chunks(CHUNK)).map(message).collect();
     stream::iter(all)

@@ -45,20 +45,14 @@ pub struct Pki {
 
 impl Pki {
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("lifeboat-pki-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("lifeboat-pki-").tempdir().expect("a temporary folder");
         let key = KeyPair::generate().expect("the system has randomness");
         let mut params = params("Lifeboat test authority", &[], Validity::Now);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let cert = params.self_signed(&key).expect("the parameters are sound");
         std::fs::write(dir.path().join("ca.crt"), cert.pem()).expect("the folder is ours");
-        Self {
-            issuer: Issuer::new(params, key),
-            dir,
-        }
+        Self { issuer: Issuer::new(params, key), dir }
     }
 
     pub fn ca_file(&self) -> PathBuf {
@@ -101,11 +95,8 @@ impl Pki {
     fn sign(&self, params: CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("the system has randomness");
         let cert = params.signed_by(&key, &self.issuer).expect("the parameters are sound");
-        let dir = tempfile::Builder::new()
-            .prefix("pair-")
-            .tempdir_in(self.dir.path())
-            .expect("a temporary folder")
-            .keep();
+        let dir =
+            tempfile::Builder::new().prefix("pair-").tempdir_in(self.dir.path()).expect("a temporary folder").keep();
         write_pair(&dir, &cert.pem(), &key.serialize_pem())
     }
 }
@@ -117,10 +108,7 @@ impl Default for Pki {
 }
 
 fn write_pair(dir: &Path, cert: &str, key: &str) -> Pair {
-    let pair = Pair {
-        cert_file: dir.join("tls.crt"),
-        key_file: dir.join("tls.key"),
-    };
+    let pair = Pair { cert_file: dir.join("tls.crt"), key_file: dir.join("tls.key") };
     std::fs::write(&pair.cert_file, cert).expect("the folder is ours");
     std::fs::write(&pair.key_file, key).expect("the folder is ours");
     pair

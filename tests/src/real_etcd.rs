@@ -108,20 +108,13 @@ impl RealEtcd {
         data_dir.clone_into(&mut etcd.members[0].data_dir);
         etcd.launch();
         if let Err(said) = etcd.wait_healthy() {
-            panic!(
-                "etcd {} did not start on {}:\n{said}",
-                version.line(),
-                data_dir.display()
-            );
+            panic!("etcd {} did not start on {}:\n{said}", version.line(), data_dir.display());
         }
         etcd
     }
 
     fn prepare(version: Etcd, options: Options) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("lifeboat-etcd-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("lifeboat-etcd-").tempdir().expect("a temporary folder");
         let members = (0..options.members.max(1))
             .map(|number| Member {
                 name: format!("m{number}"),
@@ -131,12 +124,7 @@ impl RealEtcd {
                 server: None,
             })
             .collect();
-        Self {
-            version,
-            options,
-            members,
-            dir,
-        }
+        Self { version, options, members, dir }
     }
 
     fn scheme(&self) -> &'static str {
@@ -155,37 +143,13 @@ impl RealEtcd {
         let member = &self.members[number];
         let client = format!("{}://127.0.0.1:{}", self.scheme(), member.client_port);
         let mut command = Command::new(self.version.server());
-        command
-            .env_clear()
-            .arg("--name")
-            .arg(&member.name)
-            .arg("--data-dir")
-            .arg(&member.data_dir);
+        command.env_clear().arg("--name").arg(&member.name).arg("--data-dir").arg(&member.data_dir);
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-        command.args([
-            "--listen-peer-urls",
-            &peer(member),
-            "--initial-advertise-peer-urls",
-            &peer(member),
-        ]);
-        command.args([
-            "--initial-cluster",
-            &cluster.join(","),
-            "--logger",
-            "zap",
-            "--log-level",
-            "info",
-        ]);
+        command.args(["--listen-peer-urls", &peer(member), "--initial-advertise-peer-urls", &peer(member)]);
+        command.args(["--initial-cluster", &cluster.join(","), "--logger", "zap", "--log-level", "info"]);
         if let Some(tls) = &self.options.tls {
-            command
-                .arg("--client-cert-auth")
-                .arg("--trusted-ca-file")
-                .arg(&tls.ca_file);
-            command
-                .arg("--cert-file")
-                .arg(&tls.server_cert_file)
-                .arg("--key-file")
-                .arg(&tls.server_key_file);
+            command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(&tls.ca_file);
+            command.arg("--cert-file").arg(&tls.server_cert_file).arg("--key-file").arg(&tls.server_key_file);
         }
         command.args(&self.options.flags);
         let log = self.dir.path().join(format!("{}.log", member.name));
@@ -196,22 +160,13 @@ impl RealEtcd {
     fn wait_healthy(&mut self) -> Result<(), String> {
         let mut ended = false;
         let healthy = wait_until(STARTS_WITHIN, || {
-            ended = self
-                .members
-                .iter_mut()
-                .filter_map(|m| m.server.as_mut())
-                .any(|s| s.ended().is_some());
+            ended = self.members.iter_mut().filter_map(|m| m.server.as_mut()).any(|s| s.ended().is_some());
             ended || self.try_etcdctl(&["endpoint", "health"]).status.success()
         });
         if healthy.is_some() && !ended {
             return Ok(());
         }
-        let tails: Vec<String> = self
-            .members
-            .iter()
-            .filter_map(|m| m.server.as_ref())
-            .map(Server::tail)
-            .collect();
+        let tails: Vec<String> = self.members.iter().filter_map(|m| m.server.as_ref()).map(Server::tail).collect();
         Err(tails.join("\n"))
     }
 
@@ -226,10 +181,7 @@ impl RealEtcd {
 
     /// Every member's client URL, in order.
     pub fn endpoints(&self) -> Vec<String> {
-        self.members
-            .iter()
-            .map(|m| format!("{}://127.0.0.1:{}", self.scheme(), m.client_port))
-            .collect()
+        self.members.iter().map(|m| format!("{}://127.0.0.1:{}", self.scheme(), m.client_port)).collect()
     }
 
     /// The first member's peer URL.
@@ -281,11 +233,7 @@ impl RealEtcd {
         command.args(["--dial-timeout=2s", "--command-timeout=10s"]);
         if let Some(tls) = &self.options.tls {
             command.arg("--cacert").arg(&tls.ca_file);
-            command
-                .arg("--cert")
-                .arg(&tls.client_cert_file)
-                .arg("--key")
-                .arg(&tls.client_key_file);
+            command.arg("--cert").arg(&tls.client_cert_file).arg("--key").arg(&tls.client_key_file);
         }
         command
     }
@@ -294,11 +242,7 @@ impl RealEtcd {
     #[track_caller]
     pub fn etcdctl(&self, arguments: &[&str]) -> String {
         let output = self.try_etcdctl(arguments);
-        assert!(
-            output.status.success(),
-            "etcdctl {arguments:?} failed: {}",
-            tools::said(&output)
-        );
+        assert!(output.status.success(), "etcdctl {arguments:?} failed: {}", tools::said(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -322,15 +266,7 @@ impl RealEtcd {
 /// Runs `etcdutl` of a line and returns its standard output; a failure is the test's failure.
 #[track_caller]
 pub fn etcdutl(version: Etcd, arguments: &[&str]) -> String {
-    let output = Command::new(version.etcdutl())
-        .env_clear()
-        .args(arguments)
-        .output()
-        .expect("etcdutl starts");
-    assert!(
-        output.status.success(),
-        "etcdutl {arguments:?} failed: {}",
-        tools::said(&output)
-    );
+    let output = Command::new(version.etcdutl()).env_clear().args(arguments).output().expect("etcdutl starts");
+    assert!(output.status.success(), "etcdutl {arguments:?} failed: {}", tools::said(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

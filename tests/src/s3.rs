@@ -56,18 +56,11 @@ struct Running {
 impl S3 {
     /// A server of its own, for a test that stops or starves it. It ends with this value.
     pub fn start() -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("lifeboat-s3-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("lifeboat-s3-").tempdir().expect("a temporary folder");
         let ports: [u16; 9] = std::array::from_fn(|_| free_port());
         let mut command = seaweed(dir.path(), &ports);
         let server = Server::start_owning(&mut command, &dir.path().join("weed.log"), dir.path());
-        let running = Running {
-            endpoint: format!("http://127.0.0.1:{}", ports[0]),
-            server,
-            dir,
-        };
+        let running = Running { endpoint: format!("http://127.0.0.1:{}", ports[0]), server, dir };
         Self(running)
     }
 
@@ -95,23 +88,13 @@ impl S3 {
 impl Moto {
     /// A server of its own; it ends with this value.
     pub fn start() -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("lifeboat-moto-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("lifeboat-moto-").tempdir().expect("a temporary folder");
         let port = free_port();
         let mut command = Command::new(tools::python());
-        command
-            .env_clear()
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
+        command.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
         command.arg(port.to_string()).current_dir(dir.path());
         let server = Server::start_owning(&mut command, &dir.path().join("moto.log"), dir.path());
-        Self(Running {
-            endpoint: format!("http://127.0.0.1:{port}"),
-            server,
-            dir,
-        })
+        Self(Running { endpoint: format!("http://127.0.0.1:{port}"), server, dir })
     }
 
     pub fn shared() -> &'static Self {
@@ -135,24 +118,11 @@ impl Running {
         let name = format!("backups-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let script = tools::repository().join("tests/servers/bucket.py");
         let mut command = Command::new(tools::python());
-        command
-            .env_clear()
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("HOME", self.dir.path());
-        command
-            .arg(script)
-            .args([&self.endpoint, ACCESS_KEY, SECRET_KEY, &name]);
+        command.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", self.dir.path());
+        command.arg(script).args([&self.endpoint, ACCESS_KEY, SECRET_KEY, &name]);
         let output = command.output().expect("python starts");
-        assert!(
-            output.status.success(),
-            "no bucket: {}\n{}",
-            tools::said(&output),
-            self.server.tail()
-        );
-        Bucket {
-            name,
-            endpoint: self.endpoint.clone(),
-        }
+        assert!(output.status.success(), "no bucket: {}\n{}", tools::said(&output), self.server.tail());
+        Bucket { name, endpoint: self.endpoint.clone() }
     }
 }
 
@@ -175,18 +145,8 @@ fn seaweed(dir: &Path, ports: &[u16; 9]) -> Command {
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
     ]);
-    command.args([
-        "-filer",
-        "-s3",
-        "-s3.config=s3.json",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-    ]);
-    command.args([
-        "-volume.max=40",
-        "-master.volumeSizeLimitMB=64",
-        "-volume.preStopSeconds=0",
-    ]);
+    command.args(["-filer", "-s3", "-s3.config=s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
+    command.args(["-volume.max=40", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"]);
     command.args(["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"]);
     let flags = [
         "s3.port",

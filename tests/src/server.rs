@@ -44,11 +44,7 @@ impl Server {
     }
 
     fn start_with_leash(command: &mut Command, log: &Path, leash: &str, dir: &Path) -> Self {
-        let out = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("the log can be opened");
+        let out = OpenOptions::new().create(true).append(true).open(log).expect("the log can be opened");
         let err: File = out.try_clone().expect("a file handle can be cloned");
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
@@ -60,11 +56,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("/bin/sh starts");
-        Self {
-            child,
-            leash,
-            log: log.to_owned(),
-        }
+        Self { child, leash, log: log.to_owned() }
     }
 
     pub fn pid(&self) -> u32 {
@@ -79,9 +71,7 @@ impl Server {
     /// Sends a signal by name, `TERM` or `STOP` say; a process that is gone already is no error.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        let status = Command::new("/bin/sh")
-            .args(["-c", "kill -\"$1\" \"$2\"", "signal", name, &pid])
-            .status();
+        let status = Command::new("/bin/sh").args(["-c", "kill -\"$1\" \"$2\"", "signal", name, &pid]).status();
         status.expect("/bin/sh starts");
     }
 
@@ -95,11 +85,7 @@ impl Server {
             }
             sleep(Duration::from_millis(10));
         }
-        panic!(
-            "pid {} did not end within {limit:?} of SIGTERM:\n{}",
-            self.pid(),
-            self.tail()
-        );
+        panic!("pid {} did not end within {limit:?} of SIGTERM:\n{}", self.pid(), self.tail());
     }
 
     /// The last lines of its log, for messages.

@@ -16,11 +16,7 @@ fn cache() -> PathBuf {
 pub(crate) fn cached(variable: &str, folder: &str, file: &str) -> PathBuf {
     let base = std::env::var_os(variable).map_or_else(|| cache().join(folder), PathBuf::from);
     let path = base.join(file);
-    assert!(
-        path.is_file(),
-        "{} is missing: run ./tests/run (or ./tests/setup once)",
-        path.display()
-    );
+    assert!(path.is_file(), "{} is missing: run ./tests/run (or ./tests/setup once)", path.display());
     path
 }
 
@@ -71,16 +67,12 @@ pub fn weed() -> PathBuf {
 
 /// The top of the checkout.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
 }
 
 /// Runs a command to its end and returns its standard output; a failure panics with all it said.
 pub fn succeed(command: &mut Command) -> Vec<u8> {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
     assert!(output.status.success(), "{command:?} failed: {}", said(&output));
     output.stdout
 }

@@ -77,10 +77,7 @@ impl World {
 
     /// Whatever etcd and bucket are given; without a bucket a folder, without an etcd an endpoint where nobody listens.
     pub fn around(etcd: Option<RealEtcd>, bucket: Option<Bucket>) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("lifeboat-world-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("lifeboat-world-").tempdir().expect("a temporary folder");
         let keys = dir.path().join("keys");
         binary::lifeboat(&["keygen", "--role", "all", "--out", &keys.display().to_string()]).expect_code(0);
         Self::with_keys(dir, etcd, bucket)
@@ -92,13 +89,7 @@ impl World {
         fs::create_dir_all(&folder).expect("the folder is ours");
         let place = bucket.map_or(Place::Folder(folder), Place::Bucket);
         let secrets = secrets(&dir.path().join("keys"));
-        let mut world = Self {
-            dir,
-            place,
-            etcd,
-            fields: BTreeMap::new(),
-            secrets,
-        };
+        let mut world = Self { dir, place, etcd, fields: BTreeMap::new(), secrets };
         world.fields = world.usual_fields();
         world.write_config("config.yaml", &[]);
         world
@@ -126,10 +117,7 @@ impl World {
                     key("prove.key")
                 ),
             ),
-            (
-                "schedule",
-                "{ backup: \"0 3 * * *\", prune: \"30 3 * * *\", jitter: 0s }".to_owned(),
-            ),
+            ("schedule", "{ backup: \"0 3 * * *\", prune: \"30 3 * * *\", jitter: 0s }".to_owned()),
             ("keep", "{ last: 1, min_proven: 1 }".to_owned()),
             ("prune", "{ grace: 1s, min_age: 1s }".to_owned()),
             (
@@ -150,15 +138,9 @@ impl World {
             return format!("{{ url: \"{}\" }}", self.place.url());
         };
         let (secret, open): (Vec<_>, Vec<_>) = bucket.options().into_iter().partition(|(name, _)| name.contains("key"));
-        let lines: Vec<String> = secret
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\n"))
-            .collect();
+        let lines: Vec<String> = secret.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         fs::write(self.path("options.yaml"), lines.concat()).expect("the folder is ours");
-        let options: Vec<String> = open
-            .iter()
-            .map(|(name, value)| format!("{name}: \"{value}\""))
-            .collect();
+        let options: Vec<String> = open.iter().map(|(name, value)| format!("{name}: \"{value}\"")).collect();
         format!(
             "{{ url: \"{}\", options: {{ {} }}, options_file: {} }}",
             self.place.url(),
@@ -211,9 +193,7 @@ impl World {
 
     /// A field's value as the config has it now.
     pub fn field(&self, field: &str) -> &str {
-        self.fields
-            .get(field)
-            .unwrap_or_else(|| panic!("the config has no {field}"))
+        self.fields.get(field).unwrap_or_else(|| panic!("the config has no {field}"))
     }
 
     /// Something more that must show nowhere.
@@ -227,16 +207,11 @@ impl World {
 
     /// Writes a config that differs from the usual one in some fields; an empty value leaves the field out.
     pub fn write_config(&self, name: &str, changes: &[(&'static str, &str)]) -> PathBuf {
-        let mut fields: BTreeMap<&str, &str> = self
-            .fields
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let mut fields: BTreeMap<&str, &str> =
+            self.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         fields.extend(changes.iter().copied());
-        let lines = fields
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("{name}: {value}\n"));
+        let lines =
+            fields.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}: {value}\n"));
         let path = self.path(name);
         fs::write(&path, lines.collect::<String>()).expect("the folder is ours");
         path
@@ -295,8 +270,7 @@ impl World {
 
     /// `lifeboat run` in the background, its log in `NAME.log`.
     pub fn agent(&self, config: &Path, name: &str) -> Server {
-        self.lifeboat_with(config, &["run"])
-            .start(&self.path(&format!("{name}.log")))
+        self.lifeboat_with(config, &["run"]).start(&self.path(&format!("{name}.log")))
     }
 
     /// Takes a backup and returns the entry.
@@ -308,10 +282,7 @@ impl World {
     /// What `lifeboat list` shows, newest first.
     #[track_caller]
     pub fn list(&self) -> Vec<Value> {
-        self.json(&["list"])["backups"]
-            .as_array()
-            .expect("list has backups")
-            .clone()
+        self.json(&["list"])["backups"].as_array().expect("list has backups").clone()
     }
 
     /// The flags that a restore without a config takes: the store, its options, whom to trust, the recovery key.
@@ -361,25 +332,11 @@ impl World {
         let mut command = Command::new("unshare");
         // Only root may mount in a plain mount namespace; others can be root in a user namespace of their own.
         let root = Command::new("id").arg("-u").output().expect("id starts").stdout == b"0\n";
-        command
-            .arg(if root { "-m" } else { "-rm" })
-            .args(["sh", "-c", &format!("{prepare} && exec \"$@\""), "sh"]);
-        command
-            .arg(binary::path())
-            .arg("--config")
-            .arg(self.config())
-            .args(arguments);
-        let output = command
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .output()
-            .expect("unshare starts");
+        command.arg(if root { "-m" } else { "-rm" }).args(["sh", "-c", &format!("{prepare} && exec \"$@\""), "sh"]);
+        command.arg(binary::path()).arg("--config").arg(self.config()).args(arguments);
+        let output = command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().expect("unshare starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let ran = Ran {
-            code: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        };
+        let ran = Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
         self.checked(ran)
     }
 
@@ -387,23 +344,10 @@ impl World {
     #[track_caller]
     pub fn run_without_terminal(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new("setsid");
-        command
-            .arg("--wait")
-            .arg(binary::path())
-            .arg("--config")
-            .arg(self.config())
-            .args(arguments);
-        let output = command
-            .env_clear()
-            .stdin(Stdio::null())
-            .output()
-            .expect("setsid starts");
+        command.arg("--wait").arg(binary::path()).arg("--config").arg(self.config()).args(arguments);
+        let output = command.env_clear().stdin(Stdio::null()).output().expect("setsid starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.checked(Ran {
-            code: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        })
+        self.checked(Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
     }
 }
 
@@ -423,10 +367,7 @@ fn secrets(keys: &Path) -> Vec<String> {
         let path = entry.expect("a folder of ours can be read").path();
         if path.extension().is_some_and(|extension| extension == "key") {
             let text = fs::read_to_string(&path).expect("keygen made the file");
-            let last = text
-                .lines()
-                .rfind(|line| !line.starts_with('#'))
-                .expect("a key file ends with the key");
+            let last = text.lines().rfind(|line| !line.starts_with('#')).expect("a key file ends with the key");
             secrets.push(last.to_owned());
         }
     }

@@ -14,11 +14,7 @@ pub(crate) struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Self { path: path.to_owned(), line, what: what.into() }
     }
 }
 
@@ -55,11 +51,7 @@ pub(crate) fn top_level(path: &str) -> Option<Finding> {
     let first = path.split('/').next().unwrap_or(path);
     let known = first.starts_with('.') || first == "tests" || TOP_LEVEL.contains(&first);
     (!known).then(|| {
-        Finding::new(
-            path,
-            1,
-            "does not belong at the top level; TOP_LEVEL in tests/tidy/rules.rs lists what does",
-        )
+        Finding::new(path, 1, "does not belong at the top level; TOP_LEVEL in tests/tidy/rules.rs lists what does")
     })
 }
 
@@ -85,11 +77,7 @@ pub(crate) fn file_length(path: &str, text: &str) -> Vec<Finding> {
     if !is_rust(path) || lines <= FILE_LINES || LONG_FILES.contains(&path) {
         return Vec::new();
     }
-    vec![Finding::new(
-        path,
-        lines,
-        format!("{lines} lines; a file has at most {FILE_LINES}"),
-    )]
+    vec![Finding::new(path, lines, format!("{lines} lines; a file has at most {FILE_LINES}"))]
 }
 
 pub(crate) fn function_length(path: &str, text: &str) -> Vec<Finding> {
@@ -103,10 +91,7 @@ pub(crate) fn function_length(path: &str, text: &str) -> Vec<Finding> {
             Finding::new(
                 path,
                 f.line,
-                format!(
-                    "fn {} has {} lines; a function has at most {FUNCTION_LINES}",
-                    f.name, f.lines
-                ),
+                format!("fn {} has {} lines; a function has at most {FUNCTION_LINES}", f.name, f.lines),
             )
         })
         .collect()
@@ -114,10 +99,7 @@ pub(crate) fn function_length(path: &str, text: &str) -> Vec<Finding> {
 
 /// Findings for every line of `text` that `fault` finds fault with.
 fn each_line(path: &str, text: &str, fault: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
-    text.lines()
-        .enumerate()
-        .filter_map(|(n, line)| Some(Finding::new(path, n + 1, fault(line)?)))
-        .collect()
+    text.lines().enumerate().filter_map(|(n, line)| Some(Finding::new(path, n + 1, fault(line)?))).collect()
 }
 
 pub(crate) fn columns(path: &str, text: &str) -> Vec<Finding> {
@@ -142,11 +124,7 @@ pub(crate) fn ascii(path: &str, text: &str) -> Vec<Finding> {
 
 pub(crate) fn no_mod_rs(path: &str, _: &str) -> Vec<Finding> {
     if path.ends_with("/mod.rs") {
-        return vec![Finding::new(
-            path,
-            1,
-            "write foo.rs beside foo/, so that every tab in an editor has a name",
-        )];
+        return vec![Finding::new(path, 1, "write foo.rs beside foo/, so that every tab in an editor has a name")];
     }
     Vec::new()
 }
@@ -161,23 +139,12 @@ fn calls(path: &str, text: &str, banned: &[&str], why: &str) -> Vec<Finding> {
 }
 
 pub(crate) fn no_panics(path: &str, text: &str) -> Vec<Finding> {
-    let strict = [
-        "policy/src/",
-        "agent/etcd/src/",
-        "agent/src/catalog",
-        "agent/src/prune",
-        "agent/src/restore",
-    ];
+    let strict = ["policy/src/", "agent/etcd/src/", "agent/src/catalog", "agent/src/prune", "agent/src/restore"];
     if !is_rust(path) || is_test(path) || !strict.iter().any(|start| path.starts_with(start)) {
         return Vec::new();
     }
     let banned = [".unwrap()", ".expect(", "panic!", "todo!", "unimplemented!"];
-    calls(
-        path,
-        text,
-        &banned,
-        "may not stand here: what judges, deletes or restores backups returns errors",
-    )
+    calls(path, text, &banned, "may not stand here: what judges, deletes or restores backups returns errors")
 }
 
 pub(crate) fn seams(path: &str, text: &str) -> Vec<Finding> {
@@ -186,18 +153,11 @@ pub(crate) fn seams(path: &str, text: &str) -> Vec<Finding> {
         return Vec::new();
     }
     let banned = ["Utc::now", "Local::now", "SystemTime::now", "Instant::now", "env::var"];
-    calls(
-        path,
-        text,
-        &banned,
-        "belongs in agent/src/clock.rs or agent/src/config; elsewhere it is an argument",
-    )
+    calls(path, text, &banned, "belongs in agent/src/clock.rs or agent/src/config; elsewhere it is an argument")
 }
 
 /// The line of DESIGN section 1; each stage may use what stands left of it.
-const STAGES: [&str; 8] = [
-    "capture", "seal", "store", "catalog", "fetch", "restore", "proof", "prune",
-];
+const STAGES: [&str; 8] = ["capture", "seal", "store", "catalog", "fetch", "restore", "proof", "prune"];
 /// Small modules that every stage may use, and that use only each other.
 const SEAMS: [&str; 6] = ["clock", "config", "digest", "error", "keys", "scratch"];
 /// What the composers share: they look at stages, and no stage knows of them.
@@ -221,19 +181,12 @@ fn may_use(module: &str, other: &str) -> bool {
 }
 
 pub(crate) fn stage_order(path: &str, text: &str) -> Vec<Finding> {
-    let Some(rest) = path
-        .strip_prefix("agent/src/")
-        .filter(|_| is_rust(path) && !is_test(path))
-    else {
+    let Some(rest) = path.strip_prefix("agent/src/").filter(|_| is_rust(path) && !is_test(path)) else {
         return Vec::new();
     };
     let module = rest.split('/').next().unwrap_or(rest).trim_end_matches(".rs");
     if !is_known(module) {
-        return vec![Finding::new(
-            path,
-            1,
-            "has no place in the order of stages: give it one in tests/tidy/rules.rs",
-        )];
+        return vec![Finding::new(path, 1, "has no place in the order of stages: give it one in tests/tidy/rules.rs")];
     }
     scan::crate_paths(&scan::without_tests(&scan::code_only(text)))
         .into_iter()
@@ -249,32 +202,17 @@ pub(crate) fn pure_crates(path: &str, text: &str) -> Vec<Finding> {
     if !["policy/Cargo.toml", "agent/etcd/Cargo.toml"].contains(&path) {
         return Vec::new();
     }
-    let banned = [
-        "lifeboat",
-        "lifeboat-policy",
-        "etcdfile",
-        "tokio",
-        "futures",
-        "async-trait",
-        "object_store",
-        "etcd-client",
-    ];
+    let banned =
+        ["lifeboat", "lifeboat-policy", "etcdfile", "tokio", "futures", "async-trait", "object_store", "etcd-client"];
     let mut dependencies = false;
     let mut findings = Vec::new();
     for (n, line) in text.lines().enumerate() {
         if line.starts_with('[') {
             dependencies = line.contains("dependencies");
         }
-        let name: String = line
-            .chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
-            .collect();
+        let name: String = line.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
         if dependencies && banned.contains(&name.as_str()) {
-            findings.push(Finding::new(
-                path,
-                n + 1,
-                format!("{name} may not come into a pure crate"),
-            ));
+            findings.push(Finding::new(path, n + 1, format!("{name} may not come into a pure crate")));
         }
     }
     findings
@@ -305,11 +243,7 @@ pub(crate) fn dependency_reasons(path: &str, text: &str) -> Vec<Finding> {
         } else if line.starts_with('#') {
             reason = true;
         } else if inside && !reason {
-            findings.push(Finding::new(
-                path,
-                n + 1,
-                "stands in no group with a comment that says why we need it",
-            ));
+            findings.push(Finding::new(path, n + 1, "stands in no group with a comment that says why we need it"));
         } else if inside && line.contains("\"*\"") {
             findings.push(Finding::new(path, n + 1, "names no version"));
         }

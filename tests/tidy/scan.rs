@@ -40,10 +40,7 @@ fn text_end(chars: &[char], at: usize) -> usize {
 }
 
 fn find(chars: &[char], from: usize, wanted: impl Fn(char) -> bool) -> usize {
-    chars[from..]
-        .iter()
-        .position(|&c| wanted(c))
-        .map_or(chars.len(), |n| from + n)
+    chars[from..].iter().position(|&c| wanted(c)).map_or(chars.len(), |n| from + n)
 }
 
 fn is_word(c: char) -> bool {

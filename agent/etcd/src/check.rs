@@ -54,9 +54,7 @@ pub struct StreamCheck<S: Spill> {
 impl<S: Spill> StreamCheck<S> {
     /// Starts a check that keeps `budget_bytes` of notes in memory and the rest in `spill`.
     pub fn new(spill: S, budget_bytes: usize) -> Self {
-        StreamCheck {
-            stream: Stream::new(Notes::new(spill, budget_bytes)),
-        }
+        StreamCheck { stream: Stream::new(Notes::new(spill, budget_bytes)) }
     }
 
     /// Takes the next bytes of the database. The only possible error is the scratch space's; after one the check
@@ -108,11 +106,7 @@ pub fn check_file<S: Spill>(
     }
     let mut report = check.finish()?;
     if let Some(Err(error)) = trailed.map(Trailed::finish) {
-        report.findings.push(Finding {
-            what: error.to_string(),
-            page: None,
-            offset: None,
-        });
+        report.findings.push(Finding { what: error.to_string(), page: None, offset: None });
     }
     Ok(report)
 }

@@ -33,12 +33,8 @@ impl Joiner {
 
     fn new() -> Self {
         let byte = (0..8).fold(ONE, |power, _| times_x(power));
-        let short = std::iter::successors(Some(ONE), |power| Some(multiply(*power, byte)))
-            .take(TABLE)
-            .collect();
-        let powers = std::iter::successors(Some(byte), |power| Some(multiply(*power, *power)))
-            .take(32)
-            .collect();
+        let short = std::iter::successors(Some(ONE), |power| Some(multiply(*power, byte))).take(TABLE).collect();
+        let powers = std::iter::successors(Some(byte), |power| Some(multiply(*power, *power))).take(32).collect();
         Joiner { short, powers }
     }
 
@@ -79,16 +75,10 @@ mod tests {
     #[test]
     fn joined_crcs_equal_the_crc_of_the_joined_bytes() {
         let joiner = Joiner::new();
-        let bytes: Vec<u8> = (0..300_000u32)
-            .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
-            .collect();
+        let bytes: Vec<u8> = (0..300_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
         for len in [0, 1, 2, 17, 4095, 4096, 4097, 65_536, 250_001] {
             let (first, second) = bytes.split_at(bytes.len() - len);
-            let joined = joiner.join(
-                crc32c::crc32c(first),
-                crc32c::crc32c(second),
-                u32::try_from(len).unwrap(),
-            );
+            let joined = joiner.join(crc32c::crc32c(first), crc32c::crc32c(second), u32::try_from(len).unwrap());
             assert_eq!(joined, crc32c::crc32c(&bytes), "{len}");
         }
     }

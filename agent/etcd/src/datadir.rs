@@ -90,16 +90,11 @@ pub enum PlanError {
 /// Every member must be planned from the same list and token, and restored from the same backup; only `me` differs.
 pub fn plan(me: &str, members: &[MemberSpec], token: &str, bump: Option<u64>) -> Result<Plan, PlanError> {
     check_specs(members)?;
-    let members: Vec<NewMember> = members
-        .iter()
-        .map(|member| NewMember::new(&member.name, &member.peer_urls, token))
-        .collect();
+    let members: Vec<NewMember> =
+        members.iter().map(|member| NewMember::new(&member.name, &member.peer_urls, token)).collect();
     let Some(mine) = members.iter().find(|member| member.name == me) else {
         let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
-        return Err(PlanError::UnknownMember {
-            name: me.to_owned(),
-            known: names.join(", "),
-        });
+        return Err(PlanError::UnknownMember { name: me.to_owned(), known: names.join(", ") });
     };
     let member_id = mine.id;
     let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
@@ -109,10 +104,7 @@ pub fn plan(me: &str, members: &[MemberSpec], token: &str, bump: Option<u64>) ->
     let consistent_index = wide(members.len());
     Ok(Plan {
         dirs: ["", "member", "member/snap", "member/wal"]
-            .map(|path| PlannedDir {
-                path: PathBuf::from(path),
-                mode: 0o700,
-            })
+            .map(|path| PlannedDir { path: PathBuf::from(path), mode: 0o700 })
             .to_vec(),
         files: vec![
             file("member/snap", &snap_name, 0o600, snap_bytes),
@@ -121,12 +113,7 @@ pub fn plan(me: &str, members: &[MemberSpec], token: &str, bump: Option<u64>) ->
         db: PathBuf::from("member/snap/db"),
         member_id,
         cluster_id,
-        edits: Edits {
-            members,
-            consistent_index,
-            term: wal::FIRST_TERM,
-            bump,
-        },
+        edits: Edits { members, consistent_index, term: wal::FIRST_TERM, bump },
     })
 }
 
@@ -135,14 +122,10 @@ fn check_specs(members: &[MemberSpec]) -> Result<(), PlanError> {
     let mut urls = BTreeSet::new();
     for member in members {
         if !names.insert(&member.name) {
-            return Err(PlanError::SameName {
-                name: member.name.clone(),
-            });
+            return Err(PlanError::SameName { name: member.name.clone() });
         }
         if member.peer_urls.is_empty() {
-            return Err(PlanError::NoUrl {
-                name: member.name.clone(),
-            });
+            return Err(PlanError::NoUrl { name: member.name.clone() });
         }
         for url in &member.peer_urls {
             if !urls.insert(url) {
@@ -154,9 +137,5 @@ fn check_specs(members: &[MemberSpec]) -> Result<(), PlanError> {
 }
 
 fn file(dir: &str, name: &str, mode: u32, bytes: Vec<u8>) -> PlannedFile {
-    PlannedFile {
-        path: PathBuf::from(dir).join(name),
-        mode,
-        bytes,
-    }
+    PlannedFile { path: PathBuf::from(dir).join(name), mode, bytes }
 }

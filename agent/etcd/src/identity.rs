@@ -29,11 +29,7 @@ impl NewMember {
     pub fn new(name: &str, peer_urls: &[String], token: &str) -> Self {
         let mut peer_urls = peer_urls.to_vec();
         peer_urls.sort();
-        NewMember {
-            id: member_id(&peer_urls, token),
-            name: name.to_owned(),
-            peer_urls,
-        }
+        NewMember { id: member_id(&peer_urls, token), name: name.to_owned(), peer_urls }
     }
 
     /// The id as etcd prints it and as its `members` bucket is keyed: lowercase hex without leading zeros.
@@ -43,11 +39,7 @@ impl NewMember {
 
     /// The value in the `members` bucket, and the context of the member's first entry in the log.
     pub(crate) fn json(&self) -> Vec<u8> {
-        let json = MemberJson {
-            id: self.id,
-            peer_urls: &self.peer_urls,
-            name: &self.name,
-        };
+        let json = MemberJson { id: self.id, peer_urls: &self.peer_urls, name: &self.name };
         // Writing numbers and strings to memory has no way to fail.
         serde_json::to_vec(&json).unwrap_or_default()
     }

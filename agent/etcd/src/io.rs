@@ -83,9 +83,7 @@ pub struct NoSpill;
 
 impl Spill for NoSpill {
     fn append(&mut self, _: &[u8]) -> io::Result<()> {
-        Err(io::Error::other(
-            "there is no scratch file to continue in; raise the budget or give one",
-        ))
+        Err(io::Error::other("there is no scratch file to continue in; raise the budget or give one"))
     }
 
     fn read_exact_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {

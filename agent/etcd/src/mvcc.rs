@@ -77,9 +77,7 @@ impl Flaw {
 
     pub(crate) fn code(self) -> u16 {
         let place = Flaw::ALL.iter().position(|flaw| *flaw == self);
-        place
-            .and_then(|place| u16::try_from(place).ok())
-            .map_or(1, |place| place.saturating_add(1))
+        place.and_then(|place| u16::try_from(place).ok()).map_or(1, |place| place.saturating_add(1))
     }
 
     pub(crate) fn from_code(code: u16) -> Option<Flaw> {
@@ -122,10 +120,7 @@ pub(crate) fn decode(value: &[u8]) -> Option<Record<'_>> {
 /// What is wrong with a record stored at `revision`. An empty value is the ghost that a revision bump leaves behind.
 pub(crate) fn flaw(revision: Revision, value: &[u8], record: &Record<'_>) -> Option<Flaw> {
     if revision.tombstone {
-        let bare = Record {
-            key: record.key,
-            ..Record::default()
-        };
+        let bare = Record { key: record.key, ..Record::default() };
         return match () {
             () if record.key.is_empty() => Some(Flaw::NoKey),
             () if *record != bare => Some(Flaw::TombstoneWithContent),

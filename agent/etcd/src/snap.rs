@@ -16,11 +16,7 @@ pub fn first(members: &[NewMember]) -> (String, Vec<u8>) {
     let count = wide(members.len());
     let mut ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     ids.sort_unstable();
-    let metadata = Writer::new()
-        .bytes(1, &conf_state(&ids))
-        .varint(2, count)
-        .varint(3, FIRST_TERM)
-        .done();
+    let metadata = Writer::new().bytes(1, &conf_state(&ids)).varint(2, count).varint(3, FIRST_TERM).done();
     let store = store_json(members, count).to_string();
     let data = Writer::new().bytes(1, store.as_bytes()).bytes(2, &metadata).done();
     let crc = crc32c::crc32c(&data);
@@ -38,21 +34,12 @@ fn store_json(members: &[NewMember], index: u64) -> Value {
         entries.insert(member.hex_id(), directory(&path, [("raftAttributes", leaf)]));
     }
     let members = node("/0/members", String::new(), Value::Object(entries));
-    let root = directory(
-        "/",
-        [
-            ("0", directory("/0", [("members", members)])),
-            ("1", directory("/1", [])),
-        ],
-    );
+    let root = directory("/", [("0", directory("/0", [("members", members)])), ("1", directory("/1", []))]);
     json!({ "Root": root, "CurrentIndex": index, "CurrentVersion": 2 })
 }
 
 fn directory<const N: usize>(path: &str, children: [(&str, Value); N]) -> Value {
-    let children: Map<String, Value> = children
-        .into_iter()
-        .map(|(name, child)| (name.to_owned(), child))
-        .collect();
+    let children: Map<String, Value> = children.into_iter().map(|(name, child)| (name.to_owned(), child)).collect();
     node(path, String::new(), Value::Object(children))
 }
 

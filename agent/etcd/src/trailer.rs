@@ -105,16 +105,9 @@ impl Trailed {
         whole.update(trailer);
         let sha256: [u8; 32] = self.hasher.finalize().into();
         if sha256 != trailer {
-            return Err(TrailerError::Differs {
-                expected: hex(&trailer),
-                actual: hex(&sha256),
-            });
+            return Err(TrailerError::Differs { expected: hex(&trailer), actual: hex(&sha256) });
         }
-        Ok(Verified {
-            db_bytes: self.emitted,
-            sha256,
-            stream_sha256: whole.finalize().into(),
-        })
+        Ok(Verified { db_bytes: self.emitted, sha256, stream_sha256: whole.finalize().into() })
     }
 }
 

@@ -34,45 +34,19 @@ pub fn first_segment(me: u64, cluster: u64, members: &[NewMember]) -> Vec<u8> {
     log.record(METADATA, Some(Writer::new().varint(1, me).varint(2, cluster).done()));
     log.record(SNAPSHOT, Some(Writer::new().varint(1, 0).varint(2, 0).done()));
     for (index, member) in (1u64..).zip(&members) {
-        let change = Writer::new()
-            .varint(1, 0)
-            .varint(2, 0)
-            .varint(3, member.id)
-            .bytes(4, &member.json())
-            .done();
-        let entry = Writer::new()
-            .varint(1, 1)
-            .varint(2, FIRST_TERM)
-            .varint(3, index)
-            .bytes(4, &change)
-            .done();
+        let change = Writer::new().varint(1, 0).varint(2, 0).varint(3, member.id).bytes(4, &member.json()).done();
+        let entry = Writer::new().varint(1, 1).varint(2, FIRST_TERM).varint(3, index).bytes(4, &change).done();
         log.record(ENTRY, Some(entry));
     }
-    log.record(
-        HARD_STATE,
-        Some(
-            Writer::new()
-                .varint(1, FIRST_TERM)
-                .varint(2, smallest)
-                .varint(3, count)
-                .done(),
-        ),
-    );
-    let snapshot = Writer::new()
-        .varint(1, count)
-        .varint(2, FIRST_TERM)
-        .bytes(3, &conf_state(&ids))
-        .done();
+    log.record(HARD_STATE, Some(Writer::new().varint(1, FIRST_TERM).varint(2, smallest).varint(3, count).done()));
+    let snapshot = Writer::new().varint(1, count).varint(2, FIRST_TERM).bytes(3, &conf_state(&ids)).done();
     log.record(SNAPSHOT, Some(snapshot));
     log.bytes
 }
 
 /// `raftpb.ConfState` of a cluster of voters; the ids must be ascending.
 pub(crate) fn conf_state(ids: &[u64]) -> Vec<u8> {
-    ids.iter()
-        .fold(Writer::new(), |state, id| state.varint(1, *id))
-        .varint(5, 0)
-        .done()
+    ids.iter().fold(Writer::new(), |state, id| state.varint(1, *id)).varint(5, 0).done()
 }
 
 #[derive(Default)]

@@ -12,19 +12,13 @@ use etcdfile::{FileSpill, MemberSpec, NoSpill, Report, StreamCheck, Trailed, che
 const BUDGET: usize = 64 << 20;
 
 fn new_cluster(version: &'static str, dir: &Path) -> Server {
-    Server::start(
-        version,
-        "m1",
-        &dir.join("source"),
-        &format!("http://127.0.0.1:{}", free_port()),
-    )
+    Server::start(version, "m1", &dir.join("source"), &format!("http://127.0.0.1:{}", free_port()))
 }
 
 fn batch(server: &Server, prefix: &str, from: usize, count: usize, value: &str) {
     for start in (from..from + count).step_by(100) {
-        let puts: Vec<String> = (start..(from + count).min(start + 100))
-            .map(|n| format!("put {prefix}/{n:05} {value}{n}"))
-            .collect();
+        let puts: Vec<String> =
+            (start..(from + count).min(start + 100)).map(|n| format!("put {prefix}/{n:05} {value}{n}")).collect();
         server.txn(&puts);
     }
 }
@@ -37,12 +31,7 @@ fn fill(server: &Server) {
     (0..5).for_each(|n| {
         server.ctl(&["put", &format!("large/{n}"), &large]);
     });
-    let lease = server
-        .ctl(&["lease", "grant", "3600"])
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .to_owned();
+    let lease = server.ctl(&["lease", "grant", "3600"]).split(' ').nth(1).unwrap().to_owned();
     server.ctl(&["put", "leased/1", "v", "--lease", &lease]);
     server.ctl(&["del", "a/000", "--prefix"]);
     let revision = server.revision().to_string();
@@ -61,10 +50,7 @@ fn check(file: &Path) -> Report {
 
 fn count_of(server: &Server) -> u64 {
     let fields = server.ctl(&["get", "", "--prefix", "--count-only", "-w", "fields"]);
-    let count = fields
-        .lines()
-        .find_map(|line| line.strip_prefix("\"Count\" : "))
-        .unwrap();
+    let count = fields.lines().find_map(|line| line.strip_prefix("\"Count\" : ")).unwrap();
     count.parse().unwrap()
 }
 
@@ -115,10 +101,8 @@ fn a_snapshot_reads_as_the_live_server_says() {
         ask.push((s, c + 3));
         let live = [live, vec![server.hash_kv(s)]].concat();
         let answers = ask_file(&full, &ask);
-        let answers: Vec<(u64, i64)> = answers
-            .into_iter()
-            .map(|hash| (u64::from(hash.hash), hash.compact_revision))
-            .collect();
+        let answers: Vec<(u64, i64)> =
+            answers.into_iter().map(|hash| (u64::from(hash.hash), hash.compact_revision)).collect();
         assert_eq!(answers, live);
 
         // Churn leaves stale pages; compaction twice more.
@@ -160,16 +144,10 @@ fn restore(snapshot: &Path, to: &Path, me: &str, members: &[MemberSpec], bump: O
     file.set_len(report.db_bytes).unwrap();
     let done = rewrite::commit(&file, &report, &plan.edits).unwrap();
     assert_eq!(file.metadata().unwrap().len(), done.db_bytes);
-    assert_eq!(
-        done.revision,
-        report.revision + bump.map_or(0, |bump| i64::try_from(bump).unwrap())
-    );
+    assert_eq!(done.revision, report.revision + bump.map_or(0, |bump| i64::try_from(bump).unwrap()));
     let after = check(&db);
     assert_eq!(after.revision, done.revision);
-    assert_eq!(
-        (after.keys, after.consistent_index),
-        (report.keys, plan.edits.consistent_index)
-    );
+    assert_eq!((after.keys, after.consistent_index), (report.keys, plan.edits.consistent_index));
     assert_eq!(after.members.len(), members.len());
     after
 }
@@ -186,11 +164,7 @@ fn boot_and_use(version: &'static str, dir: &Path, peer: &str, after: &Report) {
     assert_eq!((u64::from(own.hash), own.compact_revision), (hash, compact));
     if after.revision >= 1_000_000 {
         let old = (after.revision - 1).to_string();
-        assert!(
-            server
-                .ctl_error(&["get", "a/00001", "--rev", &old])
-                .contains("compacted")
-        );
+        assert!(server.ctl_error(&["get", "a/00001", "--rev", &old]).contains("compacted"));
     }
     server.ctl(&["put", "after", "restore"]);
     assert_eq!(server.revision(), after.revision + 1);
@@ -228,10 +202,7 @@ fn both_versions_start_from_a_restored_data_dir_and_keep_it() {
             for bump in [None, Some(1_000_000_000)] {
                 let peer = format!("http://127.0.0.1:{}", free_port());
                 let to = dir.path().join(format!("restored-{target}-{}", bump.unwrap_or(0)));
-                let members = [MemberSpec {
-                    name: "r1".to_owned(),
-                    peer_urls: vec![peer.clone()],
-                }];
+                let members = [MemberSpec { name: "r1".to_owned(), peer_urls: vec![peer.clone()] }];
                 let after = restore(&snapshot, &to, "r1", &members, bump);
                 let status = snapshot_status(target, &to.join("member/snap/db"));
                 assert_eq!(status["revision"].as_i64().unwrap(), after.revision);

@@ -25,22 +25,13 @@ fn sound(bytes: &[u8]) -> Report {
 #[track_caller]
 fn finds(bytes: &[u8], what: &str) -> Report {
     let report = check(bytes);
-    assert!(
-        report.findings.iter().any(|finding| finding.to_string().contains(what)),
-        "{:?}",
-        report.findings
-    );
+    assert!(report.findings.iter().any(|finding| finding.to_string().contains(what)), "{:?}", report.findings);
     assert_eq!(report.hash_kv, None);
     report
 }
 
 fn hashes(records: Items, marks: Option<(i64, i64)>, ask: &[(i64, i64)]) -> Vec<Option<u32>> {
-    let db = Db {
-        records,
-        per_leaf: 2,
-        per_branch: 2,
-        ..Db::default()
-    };
+    let db = Db { records, per_leaf: 2, per_branch: 2, ..Db::default() };
     let db = match marks {
         Some((scheduled, finished)) => db.marks(scheduled, finished),
         None => db,
@@ -49,10 +40,7 @@ fn hashes(records: Items, marks: Option<(i64, i64)>, ask: &[(i64, i64)]) -> Vec<
     check.feed(&db.build()).unwrap();
     let (report, answers) = check.finish_with(ask).unwrap();
     assert_eq!(report.findings, []);
-    answers
-        .into_iter()
-        .map(|answer| answer.map(|answer| answer.hash))
-        .collect()
+    answers.into_iter().map(|answer| answer.map(|answer| answer.hash)).collect()
 }
 
 fn vector_records() -> Items {
@@ -111,14 +99,9 @@ fn hash_kv_gives_the_answers_of_real_servers() {
         del(7, 2, "a"),
         put(8, 0, "foo", 8, 1, b"again", 0),
     ];
-    assert_eq!(
-        four[4].1,
-        b"\x0a\x06leased\x10\x06\x18\x06\x20\x01\x2a\x01v\x30\x87\xad\x4b"
-    );
+    assert_eq!(four[4].1, b"\x0a\x06leased\x10\x06\x18\x06\x20\x01\x2a\x01v\x30\x87\xad\x4b");
     let ask: Vec<(i64, i64)> = (2..=8).map(|at| (at, -1)).collect();
-    let live = [
-        3305255506, 3581052765, 2499341612, 3966920819, 2938082371, 2100707660, 743227460,
-    ];
+    let live = [3305255506, 3581052765, 2499341612, 3966920819, 2938082371, 2100707660, 743227460];
     assert_eq!(hashes(four, None, &ask), live.map(Some));
     assert_eq!(hashes(vec![], None, &[(1, -1)]), [Some(1084519789)]);
 }
@@ -129,10 +112,7 @@ fn hash_kv_does_not_answer_what_the_database_cannot_know() {
     records.retain(|(key, _)| key > &revision(5, 0));
     records.insert(0, put(4, 0, "k1", 2, 2, b"c", 0));
     let ask = [(6, 5), (6, 3), (4, 5), (11, 5), (4, -1), (0, -1)];
-    assert_eq!(
-        hashes(records, Some((5, 5)), &ask),
-        [Some(1942218451), None, None, None, None, None]
-    );
+    assert_eq!(hashes(records, Some((5, 5)), &ask), [Some(1942218451), None, None, None, None, None]);
 }
 
 #[test]
@@ -141,11 +121,7 @@ fn a_report_tells_what_the_small_buckets_say() {
         br#"{"id":7242303434546065310,"peerURLs":["http://127.0.0.1:24001"],"name":"m1","clientURLs":["http://c"]}"#;
     let lease = |id: u64| (id.to_be_bytes().to_vec(), vec![8, 1]);
     let db = Db {
-        records: vec![
-            put(2, 0, "a", 2, 1, b"", 5),
-            put(3, 0, "b", 3, 1, b"", 6),
-            put(4, 0, "b", 3, 2, b"", 7),
-        ],
+        records: vec![put(2, 0, "a", 2, 1, b"", 5), put(3, 0, "b", 3, 1, b"", 6), put(4, 0, "b", 3, 2, b"", 7)],
         ..Db::default()
     }
     .bucket("members", vec![(b"6481d49a33b5af9e".to_vec(), member.to_vec())])
@@ -156,30 +132,14 @@ fn a_report_tells_what_the_small_buckets_say() {
     let report = check(&db.build());
     assert_eq!(report.findings, []);
     let m1 = &report.members[0];
+    assert_eq!((m1.id, m1.name.as_str(), m1.is_learner), (7242303434546065310, "m1", false));
+    assert_eq!((m1.peer_urls[0].as_str(), m1.client_urls[0].as_str()), ("http://127.0.0.1:24001", "http://c"));
     assert_eq!(
-        (m1.id, m1.name.as_str(), m1.is_learner),
-        (7242303434546065310, "m1", false)
-    );
-    assert_eq!(
-        (m1.peer_urls[0].as_str(), m1.client_urls[0].as_str()),
-        ("http://127.0.0.1:24001", "http://c")
-    );
-    assert_eq!(
-        (
-            report.scheduled_compact_revision,
-            report.finished_compact_revision,
-            report.compact_revision
-        ),
+        (report.scheduled_compact_revision, report.finished_compact_revision, report.compact_revision),
         (3, 2, 3)
     );
-    assert_eq!(
-        (report.revision, report.records, report.keys, report.tombstones),
-        (4, 3, 2, 0)
-    );
-    assert_eq!(
-        (report.leases, report.dangling_leases, report.dangling_lease_ids),
-        (2, 1, vec![7])
-    );
+    assert_eq!((report.revision, report.records, report.keys, report.tombstones), (4, 3, 2, 0));
+    assert_eq!((report.leases, report.dangling_leases, report.dangling_lease_ids), (2, 1, vec![7]));
     assert_eq!((report.alarms, report.consistent_index, report.term), (1, 9, None));
     assert_eq!(report.cluster_version.as_deref(), Some("3.6.0"));
 }
@@ -202,21 +162,10 @@ fn trees_of_many_levels_out_of_order_pages_and_all_page_sizes_read_alike() {
                 };
                 let report = sound(&db.build());
                 assert_eq!((report.revision, report.records, report.keys), (701, 700, 50));
-                assert_eq!(
-                    (report.page_bytes as usize, report.free_bytes as usize),
-                    (page_size, page_size)
-                );
+                assert_eq!((report.page_bytes as usize, report.free_bytes as usize), (page_size, page_size));
                 assert_eq!(
                     report.hash_kv.map(|own| own.hash),
-                    check(
-                        &Db {
-                            records: history(700, 50, 9),
-                            ..Db::default()
-                        }
-                        .build()
-                    )
-                    .hash_kv
-                    .map(|own| own.hash)
+                    check(&Db { records: history(700, 50, 9), ..Db::default() }.build()).hash_kv.map(|own| own.hash)
                 );
             }
         }
@@ -226,20 +175,10 @@ fn trees_of_many_levels_out_of_order_pages_and_all_page_sizes_read_alike() {
 #[test]
 fn values_larger_than_pages_are_read_whole() {
     for value in [3000, 4096, 100_000, 2_000_000] {
-        let db = Db {
-            records: history(6, 3, value),
-            per_leaf: 3,
-            ..Db::default()
-        };
+        let db = Db { records: history(6, 3, value), per_leaf: 3, ..Db::default() };
         let report = sound(&db.build());
         assert_eq!((report.records, report.keys), (6, 3));
-        let small = Db {
-            records: history(6, 3, value),
-            per_leaf: 1,
-            per_branch: 2,
-            backwards: true,
-            ..Db::default()
-        };
+        let small = Db { records: history(6, 3, value), per_leaf: 1, per_branch: 2, backwards: true, ..Db::default() };
         assert_eq!(sound(&small.build()).hash_kv, report.hash_kv);
     }
 }
@@ -260,20 +199,13 @@ fn greedy_leaf(id: u64, size: usize) -> Vec<u8> {
 
 #[test]
 fn stale_pages_count_for_nothing_and_do_not_hide_others() {
-    let clean = Db {
-        records: history(700, 50, 9),
-        backwards: true,
-        ..Db::default()
-    };
+    let clean = Db { records: history(700, 50, 9), backwards: true, ..Db::default() };
     // Filled backwards, the stale pages come first in the file, and the greedy ones claim live pages behind them.
     let stale: Vec<fn(u64, usize) -> Vec<u8>> = vec![stale_leaf, greedy_leaf, stale_leaf, greedy_leaf, greedy_leaf];
     let report = sound(&Db { stale, ..clean.clone() }.build());
     assert_eq!(report.free_bytes, 5 * 4096);
     let clean = sound(&clean.build());
-    assert_eq!(
-        (report.hash_kv, report.records, report.keys),
-        (clean.hash_kv, clean.records, clean.keys)
-    );
+    assert_eq!((report.hash_kv, report.records, report.keys), (clean.hash_kv, clean.records, clean.keys));
 }
 
 #[test]
@@ -285,30 +217,15 @@ fn a_value_that_holds_pages_is_still_a_value() {
         if (16 + 16 + 17 + 14 + shift) % 4096 > 4 {
             continue;
         }
-        let report = sound(
-            &Db {
-                records: vec![put(2, 0, "k", 2, 1, &value, 0)],
-                ..Db::default()
-            }
-            .build(),
-        );
+        let report = sound(&Db { records: vec![put(2, 0, "k", 2, 1, &value, 0)], ..Db::default() }.build());
         assert_eq!((report.records, report.keys), (1, 1));
     }
 }
 
 #[test]
 fn an_inline_key_bucket_reads_as_one_with_pages() {
-    let db = Db {
-        records: vector_records(),
-        ..Db::default()
-    };
-    let inline = sound(
-        &Db {
-            inline_key: true,
-            ..db.clone()
-        }
-        .build(),
-    );
+    let db = Db { records: vector_records(), ..Db::default() };
+    let inline = sound(&Db { inline_key: true, ..db.clone() }.build());
     assert_eq!(inline.hash_kv, sound(&db.build()).hash_kv);
     assert_eq!((inline.records, inline.keys), (13, 1));
 }
@@ -317,69 +234,32 @@ fn an_inline_key_bucket_reads_as_one_with_pages() {
 fn a_lost_revision_is_found() {
     let mut records = history(200, 20, 20);
     records.remove(100);
-    let holed = Db {
-        records,
-        ..Db::default()
-    };
+    let holed = Db { records, ..Db::default() };
     finds(&holed.build(), "revisions 102 to 102 are missing");
     sound(&holed.marks(150, 150).build());
     let mut records = vector_records();
     records.remove(6);
-    finds(
-        &Db {
-            records,
-            ..Db::default()
-        }
-        .build(),
-        "changes of revision 7 are missing before its change 2",
-    );
+    finds(&Db { records, ..Db::default() }.build(), "changes of revision 7 are missing before its change 2");
 }
 
 #[test]
 fn a_record_that_contradicts_itself_is_found() {
     let bad = [
         ((revision(2, 0), vec![0xff; 4]), "is not a key-value message"),
-        (
-            (revision(2, 0), put(3, 0, "k", 2, 1, b"", 0).1),
-            "names another revision",
-        ),
-        (
-            (revision(2, 0), put(2, 0, "k", 5, 1, b"", 0).1),
-            "created at a revision after",
-        ),
+        ((revision(2, 0), put(3, 0, "k", 2, 1, b"", 0).1), "names another revision"),
+        ((revision(2, 0), put(2, 0, "k", 5, 1, b"", 0).1), "created at a revision after"),
         ((revision(2, 0), put(2, 0, "", 2, 1, b"", 0).1), "has no key"),
-        (
-            (del(2, 0, "k").0, put(2, 0, "k", 2, 1, b"", 0).1),
-            "carries more than its key",
-        ),
+        ((del(2, 0, "k").0, put(2, 0, "k", 2, 1, b"", 0).1), "carries more than its key"),
     ];
     for (record, what) in bad {
-        finds(
-            &Db {
-                records: vec![record],
-                ..Db::default()
-            }
-            .build(),
-            what,
-        );
+        finds(&Db { records: vec![record], ..Db::default() }.build(), what);
     }
-    finds(
-        &Db {
-            records: vec![(b"what".to_vec(), vec![])],
-            ..Db::default()
-        }
-        .build(),
-        "not named by a revision",
-    );
+    finds(&Db { records: vec![(b"what".to_vec(), vec![])], ..Db::default() }.build(), "not named by a revision");
 }
 
 #[test]
 fn a_truncated_database_is_found() {
-    let bytes = Db {
-        records: history(700, 50, 9),
-        ..Db::default()
-    }
-    .build();
+    let bytes = Db { records: history(700, 50, 9), ..Db::default() }.build();
     let pages = bytes.len() / 4096;
     for keep in 2..pages {
         finds(&bytes[..keep * 4096], &format!("has {pages} pages, but only {keep}"));
@@ -391,14 +271,8 @@ fn a_truncated_database_is_found() {
 
 #[test]
 fn any_flipped_byte_of_meta_and_page_headers_and_tables_is_found_with_its_page() {
-    let bytes = Db {
-        records: history(60, 20, 9),
-        per_leaf: 7,
-        per_branch: 3,
-        page_size: 1024,
-        ..Db::default()
-    }
-    .build();
+    let bytes =
+        Db { records: history(60, 20, 9), per_leaf: 7, per_branch: 3, page_size: 1024, ..Db::default() }.build();
     for page in 0..bytes.len() / 1024 {
         let at = page * 1024;
         let count = usize::from(u16::from_le_bytes([bytes[at + 10], bytes[at + 11]]));
@@ -427,13 +301,7 @@ fn any_flipped_byte_of_meta_and_page_headers_and_tables_is_found_with_its_page()
 
 #[test]
 fn a_flipped_byte_anywhere_changes_the_report_or_was_padding() {
-    let mut db = Db {
-        records: history(60, 20, 9),
-        per_leaf: 7,
-        per_branch: 3,
-        page_size: 1024,
-        ..Db::default()
-    };
+    let mut db = Db { records: history(60, 20, 9), per_leaf: 7, per_branch: 3, page_size: 1024, ..Db::default() };
     // Whether an empty bucket has a name that etcd knows is not for the check to say.
     db.buckets.retain(|name, _| *name == "meta");
     let bytes = db.build();
@@ -452,19 +320,10 @@ fn a_flipped_byte_anywhere_changes_the_report_or_was_padding() {
 
 #[test]
 fn notes_past_the_budget_go_to_the_spill_or_the_check_says_so() {
-    let bytes = Db {
-        records: history(60_000, 30_000, 20),
-        per_leaf: 40,
-        per_branch: 100,
-        ..Db::default()
-    }
-    .build();
+    let bytes = Db { records: history(60_000, 30_000, 20), per_leaf: 40, per_branch: 100, ..Db::default() }.build();
     let roomy = sound(&bytes);
     let error = check_file(bytes.as_slice(), NoSpill, 10_000).unwrap_err().to_string();
-    assert!(
-        error.contains("budget of 10000 bytes") && error.contains("give one"),
-        "{error}"
-    );
+    assert!(error.contains("budget of 10000 bytes") && error.contains("give one"), "{error}");
     for budget in [0, 10_000, 300_000] {
         let spill = FileSpill::new(tempfile::tempfile().unwrap());
         assert_eq!(check_file(bytes.as_slice(), spill, budget).unwrap(), roomy);
@@ -474,24 +333,14 @@ fn notes_past_the_budget_go_to_the_spill_or_the_check_says_so() {
 #[test]
 fn what_is_no_database_is_refused() {
     for bytes in [vec![], vec![0; 31], vec![1; 512], vec![0; 200_000], b"hello".to_vec()] {
-        assert!(
-            check_file(bytes.as_slice(), NoSpill, BUDGET)
-                .unwrap_err()
-                .to_string()
-                .contains("no etcd database")
-        );
+        assert!(check_file(bytes.as_slice(), NoSpill, BUDGET).unwrap_err().to_string().contains("no etcd database"));
     }
 }
 
 #[test]
 fn the_second_meta_page_stands_in_for_the_first() {
     for page_size in [512, 4096, 65536] {
-        let mut bytes = Db {
-            records: history(70, 50, 9),
-            page_size,
-            ..Db::default()
-        }
-        .build();
+        let mut bytes = Db { records: history(70, 50, 9), page_size, ..Db::default() }.build();
         bytes[20] ^= 1;
         let report = check(&bytes);
         assert_eq!(report.findings.len(), 1, "{:?}", report.findings);

@@ -37,10 +37,7 @@ fn what_is_not_a_whole_snapshot_says_why() {
     assert_eq!(split(&whole[..20], 5).1, Err(TrailerError::TooShort { bytes: 20 }));
     assert_eq!(split(&[], 5).1, Err(TrailerError::TooShort { bytes: 0 }));
     assert_eq!(split(&whole[..32], 5).1, Err(TrailerError::TooShort { bytes: 32 }));
-    assert_eq!(
-        split(&whole[..4096], 4096).1,
-        Err(TrailerError::NotWholePages { bytes: 4096 })
-    );
+    assert_eq!(split(&whole[..4096], 4096).1, Err(TrailerError::NotWholePages { bytes: 4096 }));
     assert!(matches!(split(&whole[512..], 999).1, Err(TrailerError::Differs { .. })));
 }
 
@@ -74,30 +71,15 @@ fn two() -> Vec<NewMember> {
 #[test]
 fn ids_are_those_that_etcd_derives() {
     let members = two();
-    assert_eq!(
-        (members[0].hex_id().as_str(), members[1].hex_id().as_str()),
-        ("64674cd17a494f9e", "4dc2c1574eeb8792")
-    );
-    assert_eq!(
-        identity::cluster_id(&[members[0].id, members[1].id]),
-        0x59285982eb6a922b
-    );
+    assert_eq!((members[0].hex_id().as_str(), members[1].hex_id().as_str()), ("64674cd17a494f9e", "4dc2c1574eeb8792"));
+    assert_eq!(identity::cluster_id(&[members[0].id, members[1].id]), 0x59285982eb6a922b);
     let several = ["http://b:1".to_owned(), "http://a:1".to_owned()];
-    assert_eq!(
-        identity::member_id(&several, "t"),
-        NewMember::new("x", &several, "t").id
-    );
-    assert_eq!(
-        NewMember::new("x", &several, "t").peer_urls,
-        ["http://a:1", "http://b:1"]
-    );
+    assert_eq!(identity::member_id(&several, "t"), NewMember::new("x", &several, "t").id);
+    assert_eq!(NewMember::new("x", &several, "t").peer_urls, ["http://a:1", "http://b:1"]);
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 #[test]
@@ -145,61 +127,24 @@ fn the_snap_file_is_named_by_term_and_index_and_carries_its_sum() {
 
 #[test]
 fn a_plan_describes_the_whole_data_dir() {
-    let spec = |name: &str, url: &str| MemberSpec {
-        name: name.to_owned(),
-        peer_urls: vec![url.to_owned()],
-    };
-    let specs = [
-        spec("m1", "http://127.0.0.1:24001"),
-        spec("m2", "http://127.0.0.1:24011"),
-    ];
+    let spec = |name: &str, url: &str| MemberSpec { name: name.to_owned(), peer_urls: vec![url.to_owned()] };
+    let specs = [spec("m1", "http://127.0.0.1:24001"), spec("m2", "http://127.0.0.1:24011")];
     let plan = datadir::plan("m2", &specs, "etcd-cluster", Some(5)).unwrap();
-    assert_eq!(
-        (plan.member_id, plan.cluster_id),
-        (0x4dc2c1574eeb8792, 0x59285982eb6a922b)
-    );
-    let dirs: Vec<_> = plan
-        .dirs
-        .iter()
-        .map(|dir| (dir.path.to_str().unwrap(), dir.mode))
-        .collect();
-    assert_eq!(
-        dirs,
-        [
-            ("", 0o700),
-            ("member", 0o700),
-            ("member/snap", 0o700),
-            ("member/wal", 0o700)
-        ]
-    );
+    assert_eq!((plan.member_id, plan.cluster_id), (0x4dc2c1574eeb8792, 0x59285982eb6a922b));
+    let dirs: Vec<_> = plan.dirs.iter().map(|dir| (dir.path.to_str().unwrap(), dir.mode)).collect();
+    assert_eq!(dirs, [("", 0o700), ("member", 0o700), ("member/snap", 0o700), ("member/wal", 0o700)]);
     let files: Vec<_> = plan.files.iter().map(|file| file.path.to_str().unwrap()).collect();
     let wal = "member/wal/0000000000000000-0000000000000000.wal";
     assert_eq!(files, ["member/snap/0000000000000001-0000000000000002.snap", wal]);
-    assert_eq!(
-        (plan.edits.consistent_index, plan.edits.term, plan.edits.bump),
-        (2, 1, Some(5))
-    );
+    assert_eq!((plan.edits.consistent_index, plan.edits.term, plan.edits.bump), (2, 1, Some(5)));
 
     let error = |me: &str, specs: &[MemberSpec]| datadir::plan(me, specs, "t", None).unwrap_err();
-    assert!(
-        error("m3", &specs)
-            .to_string()
-            .contains("m3 is not among the members to restore (m1, m2)")
-    );
-    assert!(matches!(
-        error("m1", &[specs[0].clone(), spec("m1", "http://b:1")]),
-        PlanError::SameName { .. }
-    ));
+    assert!(error("m3", &specs).to_string().contains("m3 is not among the members to restore (m1, m2)"));
+    assert!(matches!(error("m1", &[specs[0].clone(), spec("m1", "http://b:1")]), PlanError::SameName { .. }));
     assert!(matches!(
         error("m1", &[specs[0].clone(), spec("m2", "http://127.0.0.1:24001")]),
         PlanError::SameUrl { .. }
     ));
-    let bare = MemberSpec {
-        name: "m2".to_owned(),
-        peer_urls: vec![],
-    };
-    assert!(matches!(
-        error("m1", &[specs[0].clone(), bare]),
-        PlanError::NoUrl { .. }
-    ));
+    let bare = MemberSpec { name: "m2".to_owned(), peer_urls: vec![] };
+    assert!(matches!(error("m1", &[specs[0].clone(), bare]), PlanError::NoUrl { .. }));
 }

@@ -48,12 +48,9 @@ pub(super) async fn reach(etcd: &Etcd, endpoint: &str) -> Result<(Client, Status
 
 /// The error for a member that took the connection, or swallowed it, and said nothing.
 pub(super) fn silent(endpoint: &str, operation: &'static str) -> Error {
-    Error::new(
-        Reason::EtcdUnreachable,
-        format!("etcd at {endpoint} did not answer within {ANSWER_WITHIN:?}"),
-    )
-    .on(operation, endpoint)
-    .hint("check that the member runs, is not frozen, and that no firewall swallows packets to this port")
+    Error::new(Reason::EtcdUnreachable, format!("etcd at {endpoint} did not answer within {ANSWER_WITHIN:?}"))
+        .on(operation, endpoint)
+        .hint("check that the member runs, is not frozen, and that no firewall swallows packets to this port")
 }
 
 async fn target(etcd: &Etcd, endpoint: &str) -> Result<Endpoint> {
@@ -70,10 +67,7 @@ async fn target(etcd: &Etcd, endpoint: &str) -> Result<Endpoint> {
     } else {
         target
     };
-    Ok(target
-        .connect_timeout(ANSWER_WITHIN)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE))
+    Ok(target.connect_timeout(ANSWER_WITHIN).http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE))
 }
 
 async fn credentials(etcd: &Etcd) -> Result<Option<(String, Zeroizing<String>)>> {
@@ -86,20 +80,15 @@ async fn credentials(etcd: &Etcd) -> Result<Option<(String, Zeroizing<String>)>>
     })?;
     let password = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
     if password.is_empty() {
-        return Err(
-            Error::new(Reason::Config, format!("password file {} is empty", file.display()))
-                .on("read", file.display())
-                .hint(format!("write the password of etcd's user {user} into it")),
-        );
+        return Err(Error::new(Reason::Config, format!("password file {} is empty", file.display()))
+            .on("read", file.display())
+            .hint(format!("write the password of etcd's user {user} into it")));
     }
     Ok(Some((user.clone(), password)))
 }
 
 async fn read(file: &Path) -> Result<Pem> {
-    tokio::fs::read(file)
-        .await
-        .map(Zeroizing::new)
-        .map_err(|error| Error::io("read", file.display(), error))
+    tokio::fs::read(file).await.map(Zeroizing::new).map_err(|error| Error::io("read", file.display(), error))
 }
 
 type Pem = Zeroizing<Vec<u8>>;
@@ -115,11 +104,9 @@ impl TlsFiles {
     /// Reads the files and checks what can be checked without a server, so that each error names its file.
     pub(super) async fn read(etcd: &Etcd, endpoint: &str) -> Result<(Self, Arc<rustls::ClientConfig>)> {
         let Some((tls, ca_file)) = etcd.tls.as_ref().and_then(|tls| Some((tls, tls.ca_file.as_ref()?))) else {
-            return Err(tls_error(format!(
-                "endpoint {endpoint} is https, but no CA to check it with is configured"
-            ))
-            .on("connect", endpoint)
-            .hint("set etcd.tls.ca_file to the CA that signed etcd's server certificate"));
+            return Err(tls_error(format!("endpoint {endpoint} is https, but no CA to check it with is configured"))
+                .on("connect", endpoint)
+                .hint("set etcd.tls.ca_file to the CA that signed etcd's server certificate"));
         };
         let files = Self::load(tls, ca_file).await?;
         match files.for_rustls(tls, ca_file) {
@@ -140,10 +127,8 @@ impl TlsFiles {
             (Some(cert), Some(key)) => Some((read(cert).await?, read(key).await?)),
             (None, None) => None,
             _ => {
-                return Err(
-                    Error::new(Reason::Config, "only one of etcd.tls.cert_file and key_file is set")
-                        .hint("a client certificate needs its key: set both or none"),
-                );
+                return Err(Error::new(Reason::Config, "only one of etcd.tls.cert_file and key_file is set")
+                    .hint("a client certificate needs its key: set both or none"));
             }
         };
         Ok(TlsFiles { ca, identity })
@@ -162,9 +147,7 @@ impl TlsFiles {
         for cert in certificates(&self.ca, ca_file)? {
             roots.add(cert).map_err(|error| {
                 let message = format!("CA file {} holds a certificate that cannot be used", ca_file.display());
-                FileFault::Broken(Box::new(
-                    tls_error(message).on("read", ca_file.display()).because(error),
-                ))
+                FileFault::Broken(Box::new(tls_error(message).on("read", ca_file.display()).because(error)))
             })?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -222,21 +205,13 @@ impl FileFault {
 
     fn pair(cert: &Path, key: &Path, error: rustls::Error) -> Self {
         let error_is_mismatch = matches!(error, rustls::Error::InconsistentKeys(_));
-        let told = if error_is_mismatch {
-            "do not belong together"
-        } else {
-            "cannot be used"
-        };
+        let told = if error_is_mismatch { "do not belong together" } else { "cannot be used" };
         let message = format!("client certificate {} and key {} {told}", cert.display(), key.display());
         let error = tls_error(message)
             .on("read", cert.display())
             .hint("issue the pair again, or point cert_file and key_file at one pair")
             .because(error);
-        if error_is_mismatch {
-            FileFault::Mismatch(Box::new(error))
-        } else {
-            FileFault::Broken(Box::new(error))
-        }
+        if error_is_mismatch { FileFault::Mismatch(Box::new(error)) } else { FileFault::Broken(Box::new(error)) }
     }
 }
 

@@ -46,36 +46,20 @@ pub(super) fn refusal(
     let text = status.message();
     let (reason, hint) = match status.code() {
         Code::PermissionDenied => (Reason::EtcdDenied, needs_root(etcd)),
-        Code::Unauthenticated => (
-            Reason::EtcdDenied,
-            "check etcd.user and what etcd.password_file holds".to_owned(),
-        ),
-        Code::InvalidArgument if text.contains("user name is empty") => (
-            Reason::EtcdDenied,
-            "this cluster wants a user: set etcd.user and etcd.password_file".to_owned(),
-        ),
-        Code::InvalidArgument if text.contains("authentication failed") => (
-            Reason::EtcdDenied,
-            "check etcd.user and what etcd.password_file holds".to_owned(),
-        ),
-        Code::FailedPrecondition if text.contains("authentication is not enabled") => (
-            Reason::EtcdDenied,
-            "this cluster knows no users: remove etcd.user from the config".to_owned(),
-        ),
-        Code::Unimplemented => (
-            Reason::EtcdUnhealthy,
-            "check that an etcd 3.4 or newer listens there".to_owned(),
-        ),
-        _ => (
-            Reason::EtcdUnhealthy,
-            "look into this member's log; etcdctl endpoint status shows its state".to_owned(),
-        ),
+        Code::Unauthenticated => (Reason::EtcdDenied, "check etcd.user and what etcd.password_file holds".to_owned()),
+        Code::InvalidArgument if text.contains("user name is empty") => {
+            (Reason::EtcdDenied, "this cluster wants a user: set etcd.user and etcd.password_file".to_owned())
+        }
+        Code::InvalidArgument if text.contains("authentication failed") => {
+            (Reason::EtcdDenied, "check etcd.user and what etcd.password_file holds".to_owned())
+        }
+        Code::FailedPrecondition if text.contains("authentication is not enabled") => {
+            (Reason::EtcdDenied, "this cluster knows no users: remove etcd.user from the config".to_owned())
+        }
+        Code::Unimplemented => (Reason::EtcdUnhealthy, "check that an etcd 3.4 or newer listens there".to_owned()),
+        _ => (Reason::EtcdUnhealthy, "look into this member's log; etcdctl endpoint status shows its state".to_owned()),
     };
-    let did = if reason == Reason::EtcdDenied {
-        "refused"
-    } else {
-        "failed at"
-    };
+    let did = if reason == Reason::EtcdDenied { "refused" } else { "failed at" };
     let message = format!("etcd at {endpoint} {did} {operation}: {text} ({:?})", status.code());
     Some(Error::new(reason, message).hint(hint).on(operation, endpoint))
 }
@@ -152,10 +136,7 @@ pub(super) fn told(error: &(dyn StdError + 'static)) -> Vec<String> {
 fn is_plain_network_failure(error: &(dyn StdError + 'static)) -> bool {
     use io::ErrorKind::*;
     let kind = in_chain::<io::Error>(error).map(io::Error::kind);
-    let known = matches!(
-        kind,
-        Some(ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut)
-    );
+    let known = matches!(kind, Some(ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut));
     known || told(error).iter().any(|text| text.contains("dns error"))
 }
 
@@ -169,18 +150,12 @@ async fn look_again(etcd: &Etcd, endpoint: &str) -> Option<Error> {
     match tokio::time::timeout(PROBE_WITHIN, probing).await {
         Ok(Ok(Finding::Tls(error))) => Some(tls_failure(etcd, endpoint, &error)),
         Ok(Ok(Finding::PlainPort)) => Some(
-            Error::new(
-                Reason::EtcdTls,
-                format!("{endpoint} says https, but that port speaks plain HTTP"),
-            )
-            .hint("write http:// in etcd.endpoints, or give etcd a server certificate"),
+            Error::new(Reason::EtcdTls, format!("{endpoint} says https, but that port speaks plain HTTP"))
+                .hint("write http:// in etcd.endpoints, or give etcd a server certificate"),
         ),
         Ok(Ok(Finding::TlsPort)) => Some(
-            Error::new(
-                Reason::EtcdTls,
-                format!("{endpoint} says http, but that port speaks TLS"),
-            )
-            .hint("write https:// in etcd.endpoints and set etcd.tls.ca_file"),
+            Error::new(Reason::EtcdTls, format!("{endpoint} says http, but that port speaks TLS"))
+                .hint("write https:// in etcd.endpoints and set etcd.tls.ca_file"),
         ),
         // Nothing found, or no time left: the caller reports the failure it has.
         Ok(Ok(Finding::Nothing) | Err(_)) | Err(_) => None,
@@ -188,11 +163,7 @@ async fn look_again(etcd: &Etcd, endpoint: &str) -> Option<Error> {
 }
 
 fn tls_failure(etcd: &Etcd, endpoint: &str, error: &rustls::Error) -> Error {
-    let none = Tls {
-        ca_file: None,
-        cert_file: None,
-        key_file: None,
-    };
+    let none = Tls { ca_file: None, cert_file: None, key_file: None };
     let tls = etcd.tls.as_ref().unwrap_or(&none);
     let (message, hint) = match error {
         rustls::Error::InvalidCertificate(fault) => server_certificate(tls, endpoint, fault),
@@ -248,9 +219,7 @@ fn expiry(fault: &CertificateError) -> String {
     let CertificateError::ExpiredContext { not_after, .. } = fault else {
         return String::new();
     };
-    let day = i64::try_from(not_after.as_secs())
-        .ok()
-        .and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
+    let day = i64::try_from(not_after.as_secs()).ok().and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
     day.map_or_else(String::new, |day| format!(" on {}", day.format("%Y-%m-%d")))
 }
 
@@ -265,18 +234,16 @@ fn client_certificate(tls: &Tls, endpoint: &str, alert: AlertDescription) -> (St
     let cert = cert.display();
     let renew = format!("renew {cert}; the running agent reads it anew at the next connection");
     match alert {
-        CertificateExpired => (
-            format!("etcd at {endpoint} refused the client certificate {cert}: it has expired"),
-            renew,
-        ),
+        CertificateExpired => {
+            (format!("etcd at {endpoint} refused the client certificate {cert}: it has expired"), renew)
+        }
         UnknownCA => (
             format!("etcd at {endpoint} refused the client certificate {cert}: it does not know the CA that signed it"),
             format!("issue {cert} from the CA that etcd names in --trusted-ca-file"),
         ),
-        CertificateRevoked => (
-            format!("etcd at {endpoint} refused the client certificate {cert}: it has been revoked"),
-            renew,
-        ),
+        CertificateRevoked => {
+            (format!("etcd at {endpoint} refused the client certificate {cert}: it has been revoked"), renew)
+        }
         CertificateRequired => (
             format!("etcd at {endpoint} wants a client certificate and was not content with {cert}"),
             format!("issue {cert} from the CA that etcd names in --trusted-ca-file"),

@@ -28,10 +28,7 @@ where
 
 fn another_may_do_better(reason: Reason) -> bool {
     use Reason::*;
-    matches!(
-        reason,
-        EtcdUnreachable | EtcdDenied | EtcdTls | EtcdStalled | EtcdUnhealthy | Damaged | Budget
-    )
+    matches!(reason, EtcdUnreachable | EtcdDenied | EtcdTls | EtcdStalled | EtcdUnhealthy | Damaged | Budget)
 }
 
 /// One error for many: the most telling one's reason and hint, everyone's name and cause. A lone error speaks for itself.
@@ -50,11 +47,7 @@ pub(super) fn all_failed(what: &str, mut failures: Vec<(String, Error)>) -> Erro
         true => format!("{what}: there is none"),
         false => format!("{what}: {}", told.join("; ")),
     };
-    match failures
-        .into_iter()
-        .map(|(_, error)| error)
-        .min_by_key(|error| silence(error.reason))
-    {
+    match failures.into_iter().map(|(_, error)| error).min_by_key(|error| silence(error.reason)) {
         Some(worst) => match worst.hint {
             Some(hint) => Error::new(worst.reason, message).hint(hint),
             None => Error::new(worst.reason, message),
@@ -94,13 +87,7 @@ mod tests {
         let mut tried = Vec::new();
         let (chosen, value) = first_good(&members, |member| {
             tried.push(member.member_id);
-            async move {
-                if member.member_id == 2 {
-                    Ok("bytes")
-                } else {
-                    Err(stalled())
-                }
-            }
+            async move { if member.member_id == 2 { Ok("bytes") } else { Err(stalled()) } }
         })
         .await
         .unwrap();

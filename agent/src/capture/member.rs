@@ -48,11 +48,7 @@ pub fn order(mut members: Vec<Member>) -> Vec<Member> {
 
 /// Cluster id and member id of who answered; both are 0 when the answer lacks its header.
 pub(super) fn ids(status: &StatusResponse) -> (u64, u64) {
-    status
-        .0
-        .header
-        .as_ref()
-        .map_or((0, 0), |header| (header.cluster_id, header.member_id))
+    status.0.header.as_ref().map_or((0, 0), |header| (header.cluster_id, header.member_id))
 }
 
 pub(super) fn member_of(endpoint: &str, status: &StatusResponse) -> Member {
@@ -77,10 +73,7 @@ pub(super) fn member_of(endpoint: &str, status: &StatusResponse) -> Member {
 /// An alarm without a member (etcd could not tell whose fault it is) counts for everybody.
 fn alarms_of(member_id: u64, errors: &[String]) -> Vec<String> {
     let alarm = |text: &String| {
-        let field = |name: &str| {
-            text.split_whitespace()
-                .find_map(|word| word.strip_prefix(name)?.strip_prefix(':'))
-        };
+        let field = |name: &str| text.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
         let kind = field("alarm")?;
         let whose: u64 = field("memberID").map_or(Some(0), |id| id.parse().ok())?;
         (whose == member_id || whose == 0).then(|| kind.to_owned())
@@ -115,48 +108,23 @@ pub(super) mod tests {
 
     #[test]
     fn followers_come_first_then_the_leader_then_learners() {
-        let learner = Member {
-            is_learner: true,
-            ..member(1)
-        };
-        let leader = Member {
-            is_leader: true,
-            ..member(2)
-        };
+        let learner = Member { is_learner: true, ..member(1) };
+        let leader = Member { is_leader: true, ..member(2) };
         assert_eq!(ids_of(order(vec![learner, leader, member(4), member(3)])), [3, 4, 2, 1]);
     }
 
     #[test]
     fn a_member_that_lags_comes_after_the_leader_and_a_corrupt_one_last() {
-        let lagging = Member {
-            revision: 1_000_000 - LAGS_BEHIND - 1,
-            ..member(1)
-        };
-        let corrupt = Member {
-            alarms: vec!["CORRUPT".to_owned()],
-            ..member(2)
-        };
-        let leader = Member {
-            is_leader: true,
-            ..member(3)
-        };
-        let just_behind = Member {
-            revision: 1_000_000 - LAGS_BEHIND,
-            ..member(4)
-        };
+        let lagging = Member { revision: 1_000_000 - LAGS_BEHIND - 1, ..member(1) };
+        let corrupt = Member { alarms: vec!["CORRUPT".to_owned()], ..member(2) };
+        let leader = Member { is_leader: true, ..member(3) };
+        let just_behind = Member { revision: 1_000_000 - LAGS_BEHIND, ..member(4) };
         assert_eq!(ids_of(order(vec![corrupt, lagging, leader, just_behind])), [4, 3, 1, 2]);
     }
 
     #[test]
     fn the_order_does_not_depend_on_the_order_of_the_input() {
-        let all = [
-            member(5),
-            Member {
-                is_leader: true,
-                ..member(6)
-            },
-            member(7),
-        ];
+        let all = [member(5), Member { is_leader: true, ..member(6) }, member(7)];
         for shift in 0..all.len() {
             let mut turned = all.to_vec();
             turned.rotate_left(shift);

@@ -96,10 +96,7 @@ fn speaks_http(url: &Url) -> bool {
         Ok(head)
     };
     // A SETTINGS frame's header carries type 4 and stream 0.
-    matches!(
-        ask(),
-        Ok([_, _, _, 4, _, 0, 0, 0, 0]) | Ok([b'H', b'T', b'T', b'P', b'/', ..])
-    )
+    matches!(ask(), Ok([_, _, _, 4, _, 0, 0, 0, 0]) | Ok([b'H', b'T', b'T', b'P', b'/', ..]))
 }
 
 fn speaks_tls(url: &Url) -> bool {
@@ -109,9 +106,7 @@ fn speaks_tls(url: &Url) -> bool {
         return false;
     };
     // No root is trusted, so a TLS server gets as far as its certificate and no further.
-    let config = builder
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
+    let config = builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
     match handshake(url, Arc::new(config)) {
         Ok(()) => true,
         Err(error) => matches!(

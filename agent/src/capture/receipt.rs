@@ -27,10 +27,7 @@ pub struct Observer {
 impl Observer {
     /// `notes_dir` is where notes go that do not fit in memory; nothing is created there before that.
     pub fn new(notes_dir: &Path) -> Self {
-        Observer {
-            trailed: Trailed::new(),
-            check: StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES),
-        }
+        Observer { trailed: Trailed::new(), check: StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES) }
     }
 
     /// Takes the next bytes and hands the database's own on to `emit`, without the trailer.
@@ -69,17 +66,8 @@ impl Observer {
 }
 
 fn unsound(report: &Report) -> Error {
-    let first: Vec<String> = report
-        .findings
-        .iter()
-        .take(3)
-        .map(|finding| finding.what.clone())
-        .collect();
-    let text = format!(
-        "the database is not sound, {} findings: {}",
-        report.findings.len(),
-        first.join("; ")
-    );
+    let first: Vec<String> = report.findings.iter().take(3).map(|finding| finding.what.clone()).collect();
+    let text = format!("the database is not sound, {} findings: {}", report.findings.len(), first.join("; "));
     Error::new(Reason::Damaged, text)
         .on("check", "the snapshot")
         .hint("this member's own file is damaged: compare the members with `etcdctl endpoint hashkv`, then replace it")

@@ -72,19 +72,10 @@ async fn start(etcd: &Etcd, member: &Member, limits: &Limits) -> Result<(Live, S
         Ok::<_, etcd_client::Error>((stream, head))
     };
     match tokio::time::timeout(limits.stall, opening).await {
-        Ok(Ok((stream, Some(head)))) => Ok((
-            Live {
-                stream,
-                _client: client,
-            },
-            head,
-        )),
+        Ok(Ok((stream, Some(head)))) => Ok((Live { stream, _client: client }, head)),
         Ok(Ok((_, None))) => Err(stalled(member, "ended its snapshot before the first byte".to_owned())),
         Ok(Err(error)) => Err(explain(etcd, endpoint, "snapshot", error).await),
-        Err(_) => Err(stalled(
-            member,
-            format!("sent no byte of a snapshot for {:?}", limits.stall),
-        )),
+        Err(_) => Err(stalled(member, format!("sent no byte of a snapshot for {:?}", limits.stall))),
     }
 }
 
@@ -167,12 +158,7 @@ impl Capture {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let Capture {
-            state,
-            out_of_time,
-            stall,
-            ..
-        } = self;
+        let Capture { state, out_of_time, stall, .. } = self;
         let live = match state {
             State::Live(live) => live,
             State::Complete => return Ok(None),
@@ -205,10 +191,8 @@ impl Capture {
         self.empty_in_a_row = 0;
         self.received = self.received.saturating_add(count(&blob));
         if self.received > self.expected {
-            let message = format!(
-                "member {} announced {} bytes and has sent {}",
-                self.member, self.expected, self.received
-            );
+            let message =
+                format!("member {} announced {} bytes and has sent {}", self.member, self.expected, self.received);
             return Err(Error::new(Reason::Damaged, message)
                 .on("snapshot", &self.member.endpoint)
                 .hint("nothing of it is kept; look into this member's log, and prefer another member"));
@@ -235,11 +219,7 @@ impl Capture {
         }
         Error::new(
             Reason::EtcdUnreachable,
-            format!(
-                "the connection to member {} broke after {}",
-                self.member,
-                self.progress()
-            ),
+            format!("the connection to member {} broke after {}", self.member, self.progress()),
         )
         .on("snapshot", endpoint)
         .hint("nothing of it is kept; check whether the member restarted, and the network between")
@@ -274,9 +254,9 @@ fn count(blob: &[u8]) -> u64 {
 }
 
 fn stalled(member: &Member, what: String) -> Error {
-    Error::new(Reason::EtcdStalled, format!("member {member} {what}"))
-        .on("snapshot", &member.endpoint)
-        .hint("look into this member's log and at its disk: frozen, or unable to read its database, etcd behaves like this")
+    Error::new(Reason::EtcdStalled, format!("member {member} {what}")).on("snapshot", &member.endpoint).hint(
+        "look into this member's log and at its disk: frozen, or unable to read its database, etcd behaves like this",
+    )
 }
 
 fn over_time(member: &Member, within: Duration, received: u64, expected: Option<u64>) -> Error {

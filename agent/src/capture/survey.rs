@@ -39,19 +39,12 @@ pub async fn survey(etcd: &Etcd) -> Result<Survey> {
         let missing = found.missing();
         let asked = join_all(missing.iter().map(|peer| ask_peer(etcd, peer))).await;
         for (peer, (endpoint, answer)) in missing.iter().zip(asked) {
-            found.add(
-                &endpoint,
-                answer.and_then(|answer| found.expect(peer, &endpoint, answer)),
-            );
+            found.add(&endpoint, answer.and_then(|answer| found.expect(peer, &endpoint, answer)));
         }
     }
     let revision = current_revision(etcd, &found.answers).await;
     let (members, unreachable) = found.into_members();
-    Ok(Survey {
-        members: order(members),
-        unreachable,
-        revision,
-    })
+    Ok(Survey { members: order(members), unreachable, revision })
 }
 
 /// One endpoint's answers.
@@ -71,11 +64,7 @@ struct Peer {
 
 impl Peer {
     fn called(&self) -> String {
-        if self.name.is_empty() {
-            format!("{:x}", self.id)
-        } else {
-            self.name.clone()
-        }
+        if self.name.is_empty() { format!("{:x}", self.id) } else { self.name.clone() }
     }
 }
 
@@ -92,29 +81,19 @@ async fn ask(etcd: &Etcd, endpoint: &str) -> Result<Answer> {
 }
 
 fn peer_of(member: etcd_client::proto::PbMember) -> Peer {
-    Peer {
-        id: member.id,
-        name: member.name,
-        client_urls: member.client_ur_ls,
-    }
+    Peer { id: member.id, name: member.name, client_urls: member.client_ur_ls }
 }
 
 /// Tries a discovered member's client URLs one after the other; the endpoint returned is the one that answered, or the
 /// last that did not.
 async fn ask_peer(etcd: &Etcd, peer: &Peer) -> (String, Result<Answer>) {
-    let nowhere = Error::new(
-        Reason::EtcdUnreachable,
-        format!("member {} has published no client URL", peer.called()),
-    )
-    .hint("a member that was added but never started looks like this: start it or remove it");
+    let nowhere = Error::new(Reason::EtcdUnreachable, format!("member {} has published no client URL", peer.called()))
+        .hint("a member that was added but never started looks like this: start it or remove it");
     let mut last = (peer.called(), Err(nowhere));
     for url in &peer.client_urls {
         let answer = match downgrades(etcd, url) {
-            true => Err(Error::new(
-                Reason::EtcdTls,
-                format!("member {} publishes {url}, not https", peer.called()),
-            )
-            .hint("it is not asked in the clear: correct its --advertise-client-urls, or set members: endpoints")),
+            true => Err(Error::new(Reason::EtcdTls, format!("member {} publishes {url}, not https", peer.called()))
+                .hint("it is not asked in the clear: correct its --advertise-client-urls, or set members: endpoints")),
             false => ask(etcd, url).await,
         };
         let done = answer.is_ok();
@@ -150,23 +129,18 @@ impl Found {
     /// Drops endpoints of another cluster than most are of: an address that was given away must not stop the backups.
     fn keep_one_cluster(&mut self) -> Result<()> {
         let Some(cluster) = majority(self.answers.iter().map(|answer| answer.member.cluster_id)) else {
-            let told: Vec<String> = self
-                .answers
-                .iter()
-                .map(|a| format!("{} is of {:x}", a.member.endpoint, a.member.cluster_id))
-                .collect();
+            let told: Vec<String> =
+                self.answers.iter().map(|a| format!("{} is of {:x}", a.member.endpoint, a.member.cluster_id)).collect();
             return Err(Error::new(
                 Reason::EtcdUnhealthy,
                 format!("the endpoints are of several clusters: {}", told.join(", ")),
             )
             .hint("leave only one cluster's endpoints in etcd.endpoints"));
         };
-        let (kept, strangers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.answers)
-            .into_iter()
-            .partition(|answer| answer.member.cluster_id == cluster);
+        let (kept, strangers): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.answers).into_iter().partition(|answer| answer.member.cluster_id == cluster);
         self.answers = kept;
-        self.unreachable
-            .extend(strangers.into_iter().map(|answer| stranger(&answer.member, cluster)));
+        self.unreachable.extend(strangers.into_iter().map(|answer| stranger(&answer.member, cluster)));
         Ok(())
     }
 
@@ -180,10 +154,7 @@ impl Found {
 
     /// A discovered URL must lead to the member that published it.
     fn expect(&self, peer: &Peer, endpoint: &str, answer: Answer) -> Result<Answer> {
-        let cluster_id = self
-            .answers
-            .first()
-            .map_or(answer.member.cluster_id, |known| known.member.cluster_id);
+        let cluster_id = self.answers.first().map_or(answer.member.cluster_id, |known| known.member.cluster_id);
         if answer.member.cluster_id != cluster_id {
             return Err(stranger(&answer.member, cluster_id).1);
         }
@@ -204,10 +175,7 @@ impl Found {
         let told = self.answers.iter().filter_map(|answer| answer.peers.as_ref()).flatten();
         let names: BTreeMap<u64, String> = told.map(|peer| (peer.id, peer.called())).collect();
         let named = |answer: Answer| match names.get(&answer.member.member_id) {
-            Some(name) => Member {
-                name: name.clone(),
-                ..answer.member
-            },
+            Some(name) => Member { name: name.clone(), ..answer.member },
             None => answer.member,
         };
         (self.answers.into_iter().map(named).collect(), self.unreachable)
@@ -219,10 +187,7 @@ fn same(a: &Member, b: &Member) -> bool {
 }
 
 fn stranger(member: &Member, cluster: u64) -> (String, Error) {
-    let message = format!(
-        "{} is of cluster {:x}, the others are of {cluster:x}",
-        member.endpoint, member.cluster_id
-    );
+    let message = format!("{} is of cluster {:x}, the others are of {cluster:x}", member.endpoint, member.cluster_id);
     let error = Error::new(Reason::EtcdUnhealthy, message)
         .on("status", &member.endpoint)
         .hint("remove this endpoint from etcd.endpoints, or correct it");
@@ -236,10 +201,7 @@ fn majority(values: impl Iterator<Item = u64>) -> Option<u64> {
         *counts.entry(value).or_default() += 1;
     }
     let most = counts.values().max().copied()?;
-    let mut winners = counts
-        .into_iter()
-        .filter(|(_, count)| *count == most)
-        .map(|(value, _)| value);
+    let mut winners = counts.into_iter().filter(|(_, count)| *count == most).map(|(value, _)| value);
     winners.next().filter(|_| winners.next().is_none())
 }
 

@@ -131,10 +131,7 @@ pub struct Blob {
 
 impl Blob {
     pub fn of(bytes: &[u8]) -> Blob {
-        Blob {
-            bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            sha256: Digest::of(bytes),
-        }
+        Blob { bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX), sha256: Digest::of(bytes) }
     }
 }
 

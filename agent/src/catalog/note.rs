@@ -32,22 +32,13 @@ pub struct Prepared {
 }
 
 pub fn prepare<S: Signed>(object: &S, key: &ObjectKey, signer: &Signer) -> Result<Prepared> {
-    assert_eq!(
-        object.binding().path,
-        key.as_str(),
-        "a signed object names its own place"
-    );
+    assert_eq!(object.binding().path, key.as_str(), "a signed object names its own place");
     let mut json = serde_json::to_vec_pretty(object)
         .map_err(|source| Error::new(Reason::Internal, format!("cannot write {key} as JSON")).because(source))?;
     json.push(b'\n');
     let signature = signer.sign(&json, key.as_str())?;
     let sha256 = Digest::of(&json);
-    Ok(Prepared {
-        key: key.clone(),
-        json: json.into(),
-        signature: signature.into(),
-        sha256,
-    })
+    Ok(Prepared { key: key.clone(), json: json.into(), signature: signature.into(), sha256 })
 }
 
 impl Prepared {
@@ -84,9 +75,7 @@ pub fn open<S: Signed>(
         }
     }
     if signer.is_some_and(|signer| binding.signer != signer) {
-        return Err(Distrust::Unbound(
-            "it names another signer than the key that signed it".to_owned(),
-        ));
+        return Err(Distrust::Unbound("it names another signer than the key that signed it".to_owned()));
     }
     if !key.as_str().contains(object.id().as_str()) {
         return Err(Distrust::Unbound(format!("it speaks of backup {}", object.id())));

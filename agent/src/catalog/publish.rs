@@ -56,22 +56,13 @@ pub async fn publish(
     let binding = note::binding::<Manifest>(layout, &key, signer);
     let manifest = manifest(binding, draft, captured, &sums, lineage, before, finished_at);
     let prepared = note::prepare(&manifest, &key, signer)?;
-    store
-        .create(&prepared.key.signature(), prepared.signature.clone())
-        .await?;
+    store.create(&prepared.key.signature(), prepared.signature.clone()).await?;
     // Looked at once more: a sweeper that took the blob for an orphan must not leave a manifest without data.
     let blob = layout.blob(&id);
-    if store
-        .head(&blob)
-        .await?
-        .is_none_or(|found| found.bytes != manifest.sealed.bytes)
-    {
-        return Err(Error::new(
-            Reason::ObjectMissing,
-            format!("{blob} vanished before its manifest was written"),
-        )
-        .on("publish", &blob)
-        .hint("something else deletes in this prefix; the backup was not published and will be made anew"));
+    if store.head(&blob).await?.is_none_or(|found| found.bytes != manifest.sealed.bytes) {
+        return Err(Error::new(Reason::ObjectMissing, format!("{blob} vanished before its manifest was written"))
+            .on("publish", &blob)
+            .hint("something else deletes in this prefix; the backup was not published and will be made anew"));
     }
     store.create(&prepared.key, prepared.json.clone()).await?;
     let entry = Trusted {
@@ -88,12 +79,9 @@ pub async fn publish(
 async fn read_back(store: &Store, layout: &Layout, id: &BackupId, seal: &SealReceipt, sums: &Bytes) -> Result<()> {
     let key = layout.blob(id);
     let differs = |what: &str| {
-        Error::new(
-            Reason::Damaged,
-            format!("{what} came back from the store different from what was sent"),
-        )
-        .on("read back", what)
-        .hint("the store or the path to it damages data; nothing was published")
+        Error::new(Reason::Damaged, format!("{what} came back from the store different from what was sent"))
+            .on("read back", what)
+            .hint("the store or the path to it damages data; nothing was published")
     };
     let found = store.head(&key).await?.map(|found| found.bytes);
     if found != Some(seal.bytes) {
@@ -133,17 +121,11 @@ fn lineage(draft: &Draft, revision: i64, before: &Catalog) -> (BackupId, Option<
     let known = &newest.manifest;
     let cluster_id = format!("{:x}", draft.member.cluster_id);
     if known.etcd.cluster_id != cluster_id {
-        let why = format!(
-            "etcd's cluster id changed from {} to {cluster_id}",
-            known.etcd.cluster_id
-        );
+        let why = format!("etcd's cluster id changed from {} to {cluster_id}", known.etcd.cluster_id);
         return (draft.id.clone(), Some(why));
     }
     if revision < known.db.revision && draft.member.raft_term < known.etcd.raft_term {
-        let why = format!(
-            "etcd's revision fell from {} to {revision} and its raft term too",
-            known.db.revision
-        );
+        let why = format!("etcd's revision fell from {} to {revision} and its raft term too", known.db.revision);
         return (draft.id.clone(), Some(why));
     }
     (known.lineage.clone(), None)
@@ -169,27 +151,16 @@ fn manifest(
         finished_at,
         etcd: etcd_facts(&draft.member, &capture),
         db: db_facts(&capture),
-        equality: Equality::NotCompared {
-            because: "this version does not ask the live members".to_owned(),
-        },
-        plaintext: Blob {
-            bytes: capture.stream_bytes,
-            sha256: capture.stream_sha256,
-        },
-        sealed: Blob {
-            bytes: seal.bytes,
-            sha256: seal.sha256,
-        },
+        equality: Equality::NotCompared { because: "this version does not ask the live members".to_owned() },
+        plaintext: Blob { bytes: capture.stream_bytes, sha256: capture.stream_sha256 },
+        sealed: Blob { bytes: seal.bytes, sha256: seal.sha256 },
         sums: Blob::of(sums),
         recipients: seal.recipients,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         parents: before
             .heads()
             .into_iter()
-            .map(|head| Parent {
-                id: head.id().clone(),
-                manifest_sha256: head.manifest_sha256,
-            })
+            .map(|head| Parent { id: head.id().clone(), manifest_sha256: head.manifest_sha256 })
             .collect(),
     }
 }

@@ -73,20 +73,12 @@ type Noted<S> = (Result<(S, Digest), Distrust>, ObjectKey, DateTime<Utc>);
 
 impl Reader {
     pub fn new(store: Store, layout: Layout, trust: Trust) -> Self {
-        Reader {
-            store,
-            layout,
-            trust,
-            cache: Mutex::default(),
-        }
+        Reader { store, layout, trust, cache: Mutex::default() }
     }
 
     /// The same store, believing whatever is well formed: a person consented to it, for one command.
     pub fn by_consent(self) -> Self {
-        Reader {
-            trust: Trust::by_consent(),
-            ..self
-        }
+        Reader { trust: Trust::by_consent(), ..self }
     }
 
     pub fn store(&self) -> &Store {
@@ -103,12 +95,8 @@ impl Reader {
         let listing = Listing::sort(&self.layout, listed);
         let manifests = listing.manifests.values().cloned().collect();
         let manifests = self.open_all::<Manifest>(manifests, &listing.signatures).await?;
-        let verdicts = self
-            .open_all::<Verdict>(listing.verdicts.clone(), &listing.signatures)
-            .await?;
-        let tombstones = self
-            .open_all::<Tombstone>(listing.tombstones.clone(), &listing.signatures)
-            .await?;
+        let verdicts = self.open_all::<Verdict>(listing.verdicts.clone(), &listing.signatures).await?;
+        let tombstones = self.open_all::<Tombstone>(listing.tombstones.clone(), &listing.signatures).await?;
         Ok(assemble(&self.layout, now, listing, manifests, verdicts, tombstones))
     }
 
@@ -150,18 +138,13 @@ impl Reader {
             // Too large to be ours: an empty body fails verification, which is what it deserves.
             return Ok(Some(Bytes::new()));
         }
-        let hit = self
-            .lock()
-            .get(key.as_str())
-            .filter(|(known, _)| known == found)
-            .map(|(_, bytes)| bytes.clone());
+        let hit = self.lock().get(key.as_str()).filter(|(known, _)| known == found).map(|(_, bytes)| bytes.clone());
         if hit.is_some() {
             return Ok(hit);
         }
         let bytes = self.store.read_if_there(key, cap).await?;
         if let Some(bytes) = &bytes {
-            self.lock()
-                .insert(key.as_str().to_owned(), (found.clone(), bytes.clone()));
+            self.lock().insert(key.as_str().to_owned(), (found.clone(), bytes.clone()));
         }
         Ok(bytes)
     }
@@ -187,23 +170,13 @@ fn assemble(
 ) -> Catalog {
     let mut strays = Vec::new();
     let verdicts = by_manifest(verdicts, &mut strays, |verdict: &Verdict| verdict.manifest_sha256);
-    let tombstones = by_manifest(tombstones, &mut strays, |tombstone: &Tombstone| {
-        tombstone.manifest_sha256
-    });
+    let tombstones = by_manifest(tombstones, &mut strays, |tombstone: &Tombstone| tombstone.manifest_sha256);
     let (mut trusted, mut untrusted) = (Vec::new(), Vec::new());
     for (opened, key, _) in manifests {
         match opened {
             Ok((manifest, sha256)) => trusted.push(Trusted {
-                present: listing
-                    .blobs
-                    .get(&manifest.id)
-                    .is_some_and(|blob| blob.bytes == manifest.sealed.bytes),
-                verdicts: verdicts
-                    .get(&sha256)
-                    .into_iter()
-                    .flatten()
-                    .map(|(verdict, _)| verdict.clone())
-                    .collect(),
+                present: listing.blobs.get(&manifest.id).is_some_and(|blob| blob.bytes == manifest.sealed.bytes),
+                verdicts: verdicts.get(&sha256).into_iter().flatten().map(|(verdict, _)| verdict.clone()).collect(),
                 tombstones: tombstones.get(&sha256).cloned().unwrap_or_default(),
                 manifest_sha256: sha256,
                 manifest,
@@ -228,12 +201,7 @@ fn assemble(
 
 /// Lineage, then revision from the bytes, then capture time: never the clock alone.
 fn order(entry: &Trusted) -> (&BackupId, i64, DateTime<Utc>, &BackupId) {
-    (
-        &entry.manifest.lineage,
-        entry.manifest.db.revision,
-        entry.manifest.captured_at,
-        entry.id(),
-    )
+    (&entry.manifest.lineage, entry.manifest.db.revision, entry.manifest.captured_at, entry.id())
 }
 
 fn by_manifest<S>(
@@ -245,10 +213,7 @@ fn by_manifest<S>(
     for (opened, key, modified) in notes {
         match opened {
             Ok((note, _)) => sorted.entry(of(&note)).or_default().push((note, modified)),
-            Err(why) => strays.push(Stray {
-                path: key.to_string(),
-                why,
-            }),
+            Err(why) => strays.push(Stray { path: key.to_string(), why }),
         }
     }
     sorted

@@ -32,13 +32,7 @@ Environment: LIFEBOAT_CONFIG names the config; other variables override one fiel
 
 /// Keeps etcd restorable and proves it.
 #[derive(Debug, Parser)]
-#[command(
-    name = "lifeboat",
-    version,
-    propagate_version = true,
-    max_term_width = 100,
-    disable_help_subcommand = false
-)]
+#[command(name = "lifeboat", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = false)]
 #[command(help_template = "{about}\n\n{usage-heading} {usage}\n\n{before-help}\n\nOptions:\n{options}\n\n{after-help}")]
 #[command(before_help = GROUPS, after_help = AFTER)]
 pub struct Cli {
@@ -96,10 +90,8 @@ pub enum Command {
     #[command(after_help = "Example: lifeboat prove latest --level booted")]
     Prove(ProveArgs),
     /// Build a data dir that etcd starts from
-    #[command(
-        after_help = "Example: lifeboat restore --store s3://backups/etcd --identity recovery.key \
-        --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd"
-    )]
+    #[command(after_help = "Example: lifeboat restore --store s3://backups/etcd --identity recovery.key \
+        --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd")]
     Restore(RestoreArgs),
     /// The retention plan with reasons; acts only with --apply
     #[command(
@@ -305,9 +297,7 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(date) = text.parse::<chrono::NaiveDate>() {
         return Ok(date.and_time(chrono::NaiveTime::MIN).and_utc());
     }
-    Err(format!(
-        "{text:?} is no time: give one like 2026-11-23T02:30:00Z or a date like 2026-11-23"
-    ))
+    Err(format!("{text:?} is no time: give one like 2026-11-23T02:30:00Z or a date like 2026-11-23"))
 }
 
 #[cfg(test)]
@@ -323,10 +313,7 @@ mod tests {
             let name = sub.get_name();
             assert!(GROUPS.contains(&format!("\n  {name} ")), "{name} is in no group");
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(
-                help.contains("Example: lifeboat ") || name == "exit-codes",
-                "{name} shows no example"
-            );
+            assert!(help.contains("Example: lifeboat ") || name == "exit-codes", "{name} shows no example");
         }
     }
 }

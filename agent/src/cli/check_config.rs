@@ -83,11 +83,8 @@ fn next_runs(config: &Config, count: usize, now: DateTime<Utc>) -> Vec<(&'static
         ProveWhen::AfterBackup => None,
         ProveWhen::Cron(cron) => Some(cron),
     };
-    let crons: [(&'static str, Option<&Cron>); 3] = [
-        ("backup", config.schedule.backup.as_ref()),
-        ("prove", prove),
-        ("prune", config.schedule.prune.as_ref()),
-    ];
+    let crons: [(&'static str, Option<&Cron>); 3] =
+        [("backup", config.schedule.backup.as_ref()), ("prove", prove), ("prune", config.schedule.prune.as_ref())];
     let slots = |cron: &Cron| {
         let mut slots = Vec::new();
         let mut at = now;

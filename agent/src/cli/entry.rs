@@ -54,9 +54,7 @@ fn retention(plan: &Plan, manifest: &Manifest) -> Value {
 
 /// Why retention keeps or drops a backup, in its own words.
 pub fn reasons(plan: &Plan, manifest: &Manifest) -> Vec<String> {
-    plan.verdict(&manifest.id)
-        .map(|v| v.reasons.iter().map(ToString::to_string).collect())
-        .unwrap_or_default()
+    plan.verdict(&manifest.id).map(|v| v.reasons.iter().map(ToString::to_string).collect()).unwrap_or_default()
 }
 
 /// An entry that does not count, as JSON.
@@ -97,21 +95,13 @@ pub fn sentence(catalog: &Catalog, summary: &crate::summary::Summary, now: DateT
             seconds(proven.took_seconds),
         ),
         None if catalog.trusted.is_empty() => format!("{}: NOT restorable, there is no backup", catalog.cluster),
-        None => format!(
-            "{}: NOT restorable, none of {} backups is proven",
-            catalog.cluster,
-            catalog.trusted.len()
-        ),
+        None => format!("{}: NOT restorable, none of {} backups is proven", catalog.cluster, catalog.trusted.len()),
     }
 }
 
 /// `41 s`, `0.8 s`.
 pub fn seconds(seconds: f64) -> String {
-    if seconds < 10.0 {
-        format!("{seconds:.1} s")
-    } else {
-        format!("{seconds:.0} s")
-    }
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
 }
 
 /// What the live members said, in words.

@@ -15,23 +15,13 @@ pub fn keygen(args: &KeygenArgs, output: &Output) -> Result<()> {
     let mut text = String::new();
     let mut files = Vec::new();
     for file in &keys.files {
-        text.push_str(&format!(
-            "{}\n    {}; keep it {}\n",
-            file.path.display(),
-            file.what,
-            file.keep
-        ));
+        text.push_str(&format!("{}\n    {}; keep it {}\n", file.path.display(), file.what, file.keep));
         files.push(json!({ "path": file.path, "what": file.what, "keep": file.keep }));
     }
     text.push_str("\nIn the config:\n");
     for line in &keys.config {
         text.push_str(&format!("    {line}\n"));
     }
-    output.answer(
-        SystemClock.now(),
-        None,
-        json!({ "files": files, "config": keys.config }),
-        &text,
-    );
+    output.answer(SystemClock.now(), None, json!({ "files": files, "config": keys.config }), &text);
     Ok(())
 }

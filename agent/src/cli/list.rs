@@ -19,12 +19,7 @@ pub async fn list(cli: &Cli, args: &ListArgs, output: &Output) -> Result<()> {
     if !args.all_clusters {
         let opened = open::open(cli, &args.store, false).await?;
         let (backups, text) = of_cluster(&opened, args, now);
-        output.answer(
-            now,
-            Some(opened.catalog.cluster.as_str()),
-            json!({ "backups": backups }),
-            &text,
-        );
+        output.answer(now, Some(opened.catalog.cluster.as_str()), json!({ "backups": backups }), &text);
         return Ok(());
     }
     let (mut clusters, mut texts) = (Vec::new(), Vec::new());
@@ -33,11 +28,7 @@ pub async fn list(cli: &Cli, args: &ListArgs, output: &Output) -> Result<()> {
         clusters.push(json!({ "cluster": opened.catalog.cluster.as_str(), "backups": backups }));
         texts.push(text);
     }
-    let text = if texts.is_empty() {
-        "the store holds no cluster\n".to_owned()
-    } else {
-        texts.join("\n")
-    };
+    let text = if texts.is_empty() { "the store holds no cluster\n".to_owned() } else { texts.join("\n") };
     output.answer(now, None, json!({ "clusters": clusters }), &text);
     Ok(())
 }
@@ -48,27 +39,15 @@ fn of_cluster(opened: &Opened, args: &ListArgs, now: DateTime<Utc>) -> (Vec<Valu
     let catalog = &opened.catalog;
     let short = short_len(catalog.trusted.iter().map(Trusted::id));
     let limit = args.number.unwrap_or(usize::MAX);
-    let shown: Vec<&Trusted> = catalog
-        .trusted
-        .iter()
-        .filter(|e| wanted(e, args, &opened.yardstick))
-        .take(limit)
-        .collect();
+    let shown: Vec<&Trusted> =
+        catalog.trusted.iter().filter(|e| wanted(e, args, &opened.yardstick)).take(limit).collect();
     let store = opened.access.store().name();
-    let mut backups: Vec<Value> = shown
-        .iter()
-        .map(|e| entry::trusted(e, &opened.yardstick, summary.plan.as_ref(), store, short))
-        .collect();
+    let mut backups: Vec<Value> =
+        shown.iter().map(|e| entry::trusted(e, &opened.yardstick, summary.plan.as_ref(), store, short)).collect();
     let with_untrusted = args.state.is_none() || args.state == Some(StateFilter::Untrusted);
     if with_untrusted {
         let since = |at: DateTime<Utc>| args.since.is_none_or(|since| at >= since);
-        backups.extend(
-            catalog
-                .untrusted
-                .iter()
-                .filter(|e| since(e.id.captured_at()))
-                .map(entry::untrusted),
-        );
+        backups.extend(catalog.untrusted.iter().filter(|e| since(e.id.captured_at())).map(entry::untrusted));
     }
     let mut text = format!("{}\n", entry::sentence(catalog, &summary, now));
     if !shown.is_empty() {
@@ -79,12 +58,7 @@ fn of_cluster(opened: &Opened, args: &ListArgs, now: DateTime<Utc>) -> (Vec<Valu
             text.push_str(&format!("{}  does not count: {}\n", untrusted.id, untrusted.why));
         }
     }
-    text.push_str(&format!(
-        "{} of {} backups, {}.",
-        shown.len(),
-        catalog.trusted.len(),
-        size(summary.sealed_bytes)
-    ));
+    text.push_str(&format!("{} of {} backups, {}.", shown.len(), catalog.trusted.len(), size(summary.sealed_bytes)));
     if !summary.findings.is_empty() {
         text.push_str(&format!(" {} findings: lifeboat status", summary.findings.len()));
     }

@@ -15,11 +15,7 @@ pub fn begin(cli: &Cli, config: Option<&Log>) -> Result<()> {
         _ => "trace".to_owned(),
     };
     // Libraries below speak only when something is wrong, unless everything was asked for.
-    let filter = if cli.verbose > 2 {
-        level
-    } else {
-        format!("warn,lifeboat={level}")
-    };
+    let filter = if cli.verbose > 2 { level } else { format!("warn,lifeboat={level}") };
     let filter = EnvFilter::try_new(&filter).map_err(|source| {
         Error::new(Reason::Config, format!("log.level {filter:?} is not a level"))
             .hint("use error, warn, info, debug or trace")
@@ -29,14 +25,7 @@ pub fn begin(cli: &Cli, config: Option<&Log>) -> Result<()> {
         Some(format) => format == Format::Json,
         None => config.is_some_and(|log| log.json),
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    let begun = if json {
-        builder.json().try_init()
-    } else {
-        builder.with_ansi(false).try_init()
-    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let begun = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
     begun.map_err(|source| Error::new(Reason::Internal, "cannot begin to log").because(source))
 }

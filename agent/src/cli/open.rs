@@ -30,11 +30,8 @@ pub struct Opened {
 pub fn config(cli: &Cli) -> Result<Config> {
     let path = config::find(cli.config.as_deref(), &ProcessEnv)?.ok_or_else(|| {
         let places = config::DEFAULT_PATHS.join(", ");
-        Error::new(
-            Reason::Config,
-            format!("there is no config: looked for ${}, {places}", config::CONFIG_VAR),
-        )
-        .hint("give --config FILE; the README has one to paste")
+        Error::new(Reason::Config, format!("there is no config: looked for ${}, {places}", config::CONFIG_VAR))
+            .hint("give --config FILE; the README has one to paste")
     })?;
     // Its warnings are for `check-config` and the agent's log, not for every answer.
     let (config, _warnings) = Config::load(&path)?;
@@ -65,35 +62,10 @@ pub async fn every(cli: &Cli, args: &StoreArgs) -> Result<Vec<Opened>> {
     store.check().await?;
     let mut opened = Vec::new();
     // A folder that cannot be a cluster's is somebody else's and stays out of it.
-    for cluster in store
-        .folders()
-        .await?
-        .iter()
-        .filter_map(|name| ClusterName::parse(name).ok())
-    {
+    for cluster in store.folders().await?.iter().filter_map(|name| ClusterName::parse(name).ok()) {
         opened.push(match &config {
-            Some(config) => {
-                from_config(
-                    Config {
-                        cluster,
-                        ..config.clone()
-                    },
-                    args,
-                    false,
-                )
-                .await?
-            }
-            None => {
-                open(
-                    cli,
-                    &StoreArgs {
-                        cluster: Some(cluster.to_string()),
-                        ..args.clone()
-                    },
-                    false,
-                )
-                .await?
-            }
+            Some(config) => from_config(Config { cluster, ..config.clone() }, args, false).await?,
+            None => open(cli, &StoreArgs { cluster: Some(cluster.to_string()), ..args.clone() }, false).await?,
         });
     }
     Ok(opened)
@@ -113,12 +85,7 @@ async fn read(mut access: Access, yardstick: Yardstick, config: Option<Config>, 
         access.identity = Some(identity_from(identity)?);
     }
     let catalog = access.catalog(&CLOCK).await?;
-    Ok(Opened {
-        access,
-        yardstick,
-        catalog,
-        config,
-    })
+    Ok(Opened { access, yardstick, catalog, config })
 }
 
 async fn from_flags(url: &str, args: &StoreArgs, unverified: bool) -> Result<Access> {
@@ -166,13 +133,10 @@ fn trust(values: &[String]) -> Result<Trust> {
             Some((role, key)) if role.bytes().all(|b| b.is_ascii_lowercase()) => (role, key),
             _ => ("operator", value.as_str()), // base64 may end with `=`, but its letters are mixed
         };
-        let role = Role::ALL
-            .into_iter()
-            .find(|known| known.name() == role)
-            .ok_or_else(|| {
-                Error::new(Reason::Usage, format!("--trust {value:?}: {role:?} is no role"))
-                    .hint("roles are backup, prove, prune, operator")
-            })?;
+        let role = Role::ALL.into_iter().find(|known| known.name() == role).ok_or_else(|| {
+            Error::new(Reason::Usage, format!("--trust {value:?}: {role:?} is no role"))
+                .hint("roles are backup, prove, prune, operator")
+        })?;
         trust.add(role, keys::public_key(key)?);
     }
     Ok(trust)
@@ -195,20 +159,13 @@ pub fn find(catalog: &Catalog, required: Level, text: &str) -> Result<BackupId> 
             .hint("`lifeboat list` shows what there is")
     };
     match text {
-        "latest" => catalog
-            .newest()
-            .map(|entry| entry.id().clone())
-            .ok_or_else(|| none("no trusted backup")),
-        "latest-proven" => catalog
-            .newest_proven(required)
-            .map(|entry| entry.id().clone())
-            .ok_or_else(|| none("no proven backup")),
+        "latest" => catalog.newest().map(|entry| entry.id().clone()).ok_or_else(|| none("no trusted backup")),
+        "latest-proven" => {
+            catalog.newest_proven(required).map(|entry| entry.id().clone()).ok_or_else(|| none("no proven backup"))
+        }
         text => {
-            let ids = catalog
-                .trusted
-                .iter()
-                .map(|entry| entry.id())
-                .chain(catalog.untrusted.iter().map(|entry| &entry.id));
+            let ids =
+                catalog.trusted.iter().map(|entry| entry.id()).chain(catalog.untrusted.iter().map(|entry| &entry.id));
             resolve(text, ids).cloned().map_err(|why| match why {
                 ResolveError::Ambiguous { .. } => Error::new(Reason::Usage, why.to_string()),
                 _ => none(&format!("no backup {text:?}")),

@@ -15,11 +15,7 @@ pub struct Output {
 
 impl Output {
     pub fn new(json: bool, quiet: bool) -> Self {
-        Output {
-            json,
-            quiet,
-            answered: AtomicBool::new(false),
-        }
+        Output { json, quiet, answered: AtomicBool::new(false) }
     }
 
     /// The answer: `fields` as a JSON document, or `text`.

@@ -18,11 +18,7 @@ pub struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub fn new(output: &'a Output, what: &'static str) -> Self {
-        let target = if output.is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target = if output.is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         let template =
             "{prefix:8} {bytes:>10} of {total_bytes:<10} {wide_bar} {percent:>3} % {binary_bytes_per_sec:>12}";
@@ -31,12 +27,7 @@ impl<'a> Progress<'a> {
             bar.set_style(style);
         }
         bar.set_prefix(what);
-        Progress {
-            what,
-            output,
-            bar,
-            told: Mutex::new(Stopwatch::start()),
-        }
+        Progress { what, output, bar, told: Mutex::new(Stopwatch::start()) }
     }
 
     /// `done` of `all` bytes.
@@ -50,8 +41,7 @@ impl<'a> Progress<'a> {
         if told.elapsed() >= PLAIN_EVERY {
             *told = Stopwatch::start();
             let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
-            self.output
-                .remark(&format!("{} {} of {}, {percent} %\n", self.what, size(done), size(all)));
+            self.output.remark(&format!("{} {} of {}, {percent} %\n", self.what, size(done), size(all)));
         }
     }
 

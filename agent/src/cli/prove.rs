@@ -69,11 +69,7 @@ pub async fn prove_here(
 ) -> Result<Verdict> {
     let signer = setup::signer(config, Role::Prove)?;
     let level = level.unwrap_or(opened.yardstick.required);
-    let binaries = if level == Level::Booted {
-        binary::find(&config.proof, &ProcessEnv)?
-    } else {
-        Vec::new()
-    };
+    let binaries = if level == Level::Booted { binary::find(&config.proof, &ProcessEnv)? } else { Vec::new() };
     let identities = || opened.access.identities();
     let proving = Proving {
         store: opened.access.store(),
@@ -99,12 +95,7 @@ pub fn describe(verdict: &Verdict) -> String {
         entry::seconds(verdict.took_seconds)
     );
     for step in &verdict.steps {
-        text.push_str(&format!(
-            "  {:10} {:>7}  {}\n",
-            step.name,
-            entry::seconds(step.took_seconds),
-            step.found
-        ));
+        text.push_str(&format!("  {:10} {:>7}  {}\n", step.name, entry::seconds(step.took_seconds), step.found));
     }
     text
 }
@@ -113,11 +104,8 @@ pub fn describe(verdict: &Verdict) -> String {
 pub fn failed(verdict: &Verdict) -> Option<Error> {
     (verdict.outcome == Outcome::Failed).then(|| {
         let found = verdict.steps.last().map_or(String::new(), |step| step.found.clone());
-        Error::new(
-            Reason::ProofFailed,
-            format!("backup {} failed its proof: {found}", verdict.id),
-        )
-        .hint("it is kept as evidence and never a default choice; prove the one before it: `lifeboat prove BACKUP`")
+        Error::new(Reason::ProofFailed, format!("backup {} failed its proof: {found}", verdict.id))
+            .hint("it is kept as evidence and never a default choice; prove the one before it: `lifeboat prove BACKUP`")
     })
 }
 

@@ -35,15 +35,8 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
             );
         }
         let signer = setup::signer(config, Role::Prune)?;
-        done = prune::apply(
-            opened.access.store(),
-            opened.access.layout(),
-            &signer,
-            &opened.catalog,
-            &plan,
-            now,
-        )
-        .await?;
+        done =
+            prune::apply(opened.access.store(), opened.access.layout(), &signer, &opened.catalog, &plan, now).await?;
     }
     let mut text = heading(&opened, args.apply);
     text.push_str(&body(&opened.catalog, &plan, args.all));
@@ -57,11 +50,7 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
         false => format!("Frees {} now. To do it: lifeboat prune --apply\n", size(frees)),
     });
     let ids = |wanted: fn(&Action) -> bool| -> Vec<Value> {
-        plan.verdicts
-            .iter()
-            .filter(|v| wanted(&v.action))
-            .map(verdict_json)
-            .collect()
+        plan.verdicts.iter().filter(|v| wanted(&v.action)).map(verdict_json).collect()
     };
     let fields = json!({
         "applied": args.apply,
@@ -100,10 +89,7 @@ fn body(catalog: &Catalog, plan: &Plan, all: bool) -> String {
     for reason in kept.iter().flat_map(|verdict| &verdict.reasons) {
         *groups.entry(reason.group()).or_default() += 1;
     }
-    let groups: Vec<String> = groups
-        .iter()
-        .map(|(group, count)| format!("{group}: {count}"))
-        .collect();
+    let groups: Vec<String> = groups.iter().map(|(group, count)| format!("{group}: {count}")).collect();
     text.push_str(&format!("keep {}   {}\n", kept.len(), groups.join("   ")));
     let shown = if all { kept.len() } else { KEPT_SHOWN.min(kept.len()) };
     for verdict in kept.iter().take(shown) {
@@ -116,9 +102,7 @@ fn body(catalog: &Catalog, plan: &Plan, all: bool) -> String {
     for (name, verdicts) in [("mark", marked), ("delete", plan.deleted().collect())] {
         if !verdicts.is_empty() {
             text.push_str(&format!("{name} {}\n", verdicts.len()));
-            verdicts
-                .iter()
-                .for_each(|verdict| text.push_str(&line(catalog, verdict)));
+            verdicts.iter().for_each(|verdict| text.push_str(&line(catalog, verdict)));
         }
     }
     if !catalog.orphans.is_empty() {
@@ -137,19 +121,11 @@ fn line(catalog: &Catalog, verdict: &Verdict) -> String {
         reasons.push(format!("deletable from {}", deletable_from.format("%Y-%m-%d %H:%M:%S")));
     }
     let at = verdict.id.captured_at().format("%Y-%m-%d %H:%M:%S");
-    format!(
-        "  {}  {at}  {:>8}  {}\n",
-        verdict.id.short(6),
-        size(bytes),
-        reasons.join("; ")
-    )
+    format!("  {}  {at}  {:>8}  {}\n", verdict.id.short(6), size(bytes), reasons.join("; "))
 }
 
 fn freed(catalog: &Catalog, plan: &Plan) -> u64 {
-    plan.deleted()
-        .filter_map(|verdict| catalog.find(&verdict.id))
-        .map(|entry| entry.manifest.sealed.bytes)
-        .sum()
+    plan.deleted().filter_map(|verdict| catalog.find(&verdict.id)).map(|entry| entry.manifest.sealed.bytes).sum()
 }
 
 fn verdict_json(verdict: &Verdict) -> Value {

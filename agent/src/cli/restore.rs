@@ -42,14 +42,8 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
     let watch = Stopwatch::start();
     let bar = Progress::new(output, "restore");
     let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
-    let work = restore::build(
-        opened.access.store(),
-        opened.access.layout(),
-        chosen,
-        identities,
-        plan.clone(),
-        &progress,
-    );
+    let work =
+        restore::build(opened.access.store(), opened.access.layout(), chosen, identities, plan.clone(), &progress);
     let built = tokio::select! {
         built = work => built?,
         () = shutdown.token().cancelled() => {
@@ -78,11 +72,8 @@ fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Ch
     };
     let choice = choose(&opened.catalog.candidates(required), &want, &allow, CLOCK.now()).map_err(refused)?;
     let found = opened.catalog.find(&choice.id).ok_or_else(|| {
-        Error::new(
-            Reason::Unsigned,
-            format!("backup {} is not signed by a trusted key", choice.id),
-        )
-        .hint("`lifeboat list` says why it does not count")
+        Error::new(Reason::Unsigned, format!("backup {} is not signed by a trusted key", choice.id))
+            .hint("`lifeboat list` says why it does not count")
     })?;
     Ok((found, choice))
 }
@@ -99,10 +90,7 @@ fn refused(refusal: Refusal) -> Error {
 fn target(args: &RestoreArgs) -> Result<Target> {
     let dir =
         std::path::absolute(&args.data_dir).map_err(|source| Error::io("find", args.data_dir.display(), source))?;
-    Ok(Target {
-        dir,
-        bump: if args.no_bump { None } else { Some(args.bump) },
-    })
+    Ok(Target { dir, bump: if args.no_bump { None } else { Some(args.bump) } })
 }
 
 /// `name=url,name=url`, several URLs of one member by repeating its name, as etcdutl takes them.
@@ -124,21 +112,13 @@ fn members(args: &RestoreArgs) -> Result<Members> {
         own.sort();
         known.sort();
         if own != known {
-            let text = format!(
-                "--initial-advertise-peer-urls {} is not what --initial-cluster says of {name}",
-                own.join(",")
-            );
+            let text =
+                format!("--initial-advertise-peer-urls {} is not what --initial-cluster says of {name}", own.join(","));
             return Err(Error::new(Reason::Usage, text).hint("give the same URLs in both"));
         }
     }
-    let initial_cluster = urls
-        .into_iter()
-        .map(|(name, peer_urls)| MemberSpec { name, peer_urls })
-        .collect();
-    Ok(Members::Given {
-        name: name.clone(),
-        initial_cluster,
-    })
+    let initial_cluster = urls.into_iter().map(|(name, peer_urls)| MemberSpec { name, peer_urls }).collect();
+    Ok(Members::Given { name: name.clone(), initial_cluster })
 }
 
 /// A new token by default: members of the old cluster that still run must not talk to the restored one.
@@ -162,48 +142,25 @@ fn describe(opened: &Opened, chosen: &Trusted, choice: &Choice, plan: &RestorePl
     let proof = entry::proof(chosen, &opened.yardstick, now);
     line(
         "backup",
-        format!(
-            "{}, {at}, {} ago; proof: {proof}",
-            manifest.id.short(6),
-            entry::age(manifest.captured_at, now)
-        ),
+        format!("{}, {at}, {} ago; proof: {proof}", manifest.id.short(6), entry::age(manifest.captured_at, now)),
     );
     line("", choice.why.join("; "));
     for note in &choice.notes {
         line("note", note.clone());
     }
     if unverified {
-        line(
-            "WARNING",
-            "no signature was checked: anyone who knows the recipient can have made this".to_owned(),
-        );
+        line("WARNING", "no signature was checked: anyone who knows the recipient can have made this".to_owned());
     }
-    line(
-        "lost",
-        format!("all writes after {at} (revision {})", grouped(manifest.db.revision)),
-    );
-    let members: Vec<String> = plan
-        .members
-        .iter()
-        .map(|m| format!("{} {}", m.name, m.peer_urls.join(" ")))
-        .collect();
+    line("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision)));
+    let members: Vec<String> = plan.members.iter().map(|m| format!("{} {}", m.name, m.peer_urls.join(" "))).collect();
     line("member", format!("{}, etcd {}", plan.name, manifest.etcd.version));
-    line(
-        "members",
-        format!("{}; cluster token {}", members.join(", "), plan.token),
-    );
+    line("members", format!("{}; cluster token {}", members.join(", "), plan.token));
     let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
-    line(
-        "data",
-        format!("{}: needs {needed}, {free} free", plan.target.dir.display()),
-    );
+    line("data", format!("{}: needs {needed}, {free} free", plan.target.dir.display()));
     line(
         "revision",
         match plan.target.bump {
-            Some(_) => format!(
-                "continues at {}, so watchers list afresh",
-                grouped(plan.first_revision(manifest))
-            ),
+            Some(_) => format!("continues at {}, so watchers list afresh", grouped(plan.first_revision(manifest))),
             None => format!(
                 "continues at {}: watchers from before may believe a stale world",
                 grouped(manifest.db.revision)
@@ -246,10 +203,7 @@ fn report(opened: &Opened, chosen: &Trusted, plan: &RestorePlan, built: &Built, 
     let manifest = &chosen.manifest;
     let mut remarks = String::new();
     if built.committed.dropped_alarms > 0 {
-        remarks.push_str(&format!(
-            "  {} alarms of the old cluster were cleared\n",
-            built.committed.dropped_alarms
-        ));
+        remarks.push_str(&format!("  {} alarms of the old cluster were cleared\n", built.committed.dropped_alarms));
     }
     if built.report.dangling_leases > 0 {
         // Not of our making: the source cluster has it too. etcd serves such a key, but ends at the first put that keeps
@@ -279,11 +233,8 @@ fn report(opened: &Opened, chosen: &Trusted, plan: &RestorePlan, built: &Built, 
 
 fn document(chosen: &Trusted, plan: &RestorePlan, state: &str, done: Option<(&Built, f64)>) -> Value {
     let manifest = &chosen.manifest;
-    let members: Vec<Value> = plan
-        .members
-        .iter()
-        .map(|member| json!({ "name": member.name, "peer_urls": member.peer_urls }))
-        .collect();
+    let members: Vec<Value> =
+        plan.members.iter().map(|member| json!({ "name": member.name, "peer_urls": member.peer_urls })).collect();
     json!({
         "plan": {
             "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),

@@ -25,10 +25,7 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
         }
     }
     for finding in &summary.findings {
-        text.push_str(&format!(
-            "FINDING {}: {}\n  next: {}\n",
-            finding.kind, finding.what, finding.hint
-        ));
+        text.push_str(&format!("FINDING {}: {}\n  next: {}\n", finding.kind, finding.what, finding.hint));
     }
     let fields = json!({
         "restorable_at": summary.restorable.as_ref().map(|proven| time(proven.captured_at)),
@@ -52,16 +49,8 @@ fn counts(summary: &Summary, opened: &Opened) -> String {
         .filter(|(_, count)| **count > 0)
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
-    let counted = if counted.is_empty() {
-        "no backups".to_owned()
-    } else {
-        counted.join(", ")
-    };
-    format!(
-        "{counted}, {} in {}\n",
-        size(summary.sealed_bytes),
-        opened.access.store().url()
-    )
+    let counted = if counted.is_empty() { "no backups".to_owned() } else { counted.join(", ") };
+    format!("{counted}, {} in {}\n", size(summary.sealed_bytes), opened.access.store().url())
 }
 
 /// When each role is due next, as far as its schedule says.
@@ -88,10 +77,8 @@ fn judge(summary: &Summary, args: &StatusArgs, now: DateTime<Utc>) -> Result<()>
     };
     if let Some(max) = args.max_age.filter(|max| too_old(*max)) {
         let span = lifeboat_policy::span::print(max);
-        return Err(
-            Error::new(Reason::Findings, format!("no proven backup is younger than {span}"))
-                .hint("see the agent's log for the last backup or proof that failed"),
-        );
+        return Err(Error::new(Reason::Findings, format!("no proven backup is younger than {span}"))
+            .hint("see the agent's log for the last backup or proof that failed"));
     }
     match summary.findings.len() {
         0 => Ok(()),

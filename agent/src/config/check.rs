@@ -24,14 +24,12 @@ pub(crate) fn across(config: &Config, reading: &Reading<'_>) {
         prune(config, reading);
     } else if config.schedule.prune.is_some() {
         let (what, fix) = match config.keep {
-            None => (
-                "has no effect without `keep`: nothing is ever deleted",
-                "write `keep`, or leave schedule.prune out",
-            ),
-            Some(_) => (
-                "has no effect: prune is not among `roles`",
-                "add prune to `roles`, or leave schedule.prune out",
-            ),
+            None => {
+                ("has no effect without `keep`: nothing is ever deleted", "write `keep`, or leave schedule.prune out")
+            }
+            Some(_) => {
+                ("has no effect: prune is not among `roles`", "add prune to `roles`, or leave schedule.prune out")
+            }
         };
         reading.warning(&["schedule", "prune"], what, fix);
     }
@@ -40,11 +38,7 @@ pub(crate) fn across(config: &Config, reading: &Reading<'_>) {
 }
 
 fn signing_keys(config: &Config, reading: &Reading<'_>) {
-    for role in config
-        .roles
-        .iter()
-        .filter(|role| !config.keys.signing_keys.contains_key(role))
-    {
+    for role in config.roles.iter().filter(|role| !config.keys.signing_keys.contains_key(role)) {
         let name = role.name();
         // A key that is written but wrong has a finding of its own.
         if !reading.written(&["keys", "signing_keys", name]) {
@@ -129,10 +123,7 @@ fn prune(config: &Config, reading: &Reading<'_>) {
             "write a cron line such as prune: \"17 3 * * *\", or take prune out of `roles`",
         );
     }
-    for role in [Role::Backup, Role::Prove]
-        .into_iter()
-        .filter(|role| !trusts(config, *role))
-    {
+    for role in [Role::Backup, Role::Prove].into_iter().filter(|role| !trusts(config, *role)) {
         reading.warning(
             &["keys", "trusted_keys", role.name()],
             format!(
@@ -164,26 +155,12 @@ fn floors(config: &Config, reading: &Reading<'_>) {
         );
     }
     let spans = [
-        (
-            "grace",
-            config.prune.grace,
-            DEFAULT_GRACE,
-            "less time to notice and undo a wrong deletion",
-        ),
-        (
-            "min_age",
-            config.prune.min_age,
-            DEFAULT_MIN_AGE,
-            "a wrong clock or rule can delete recent backups",
-        ),
+        ("grace", config.prune.grace, DEFAULT_GRACE, "less time to notice and undo a wrong deletion"),
+        ("min_age", config.prune.min_age, DEFAULT_MIN_AGE, "a wrong clock or rule can delete recent backups"),
     ];
     for (name, value, default, risk) in spans {
         if value < default {
-            let what = format!(
-                "{} is below the default of {}: {risk}",
-                span::print(value),
-                span::print(default)
-            );
+            let what = format!("{} is below the default of {}: {risk}", span::print(value), span::print(default));
             reading.warning(
                 &["prune", name],
                 what,
@@ -199,10 +176,7 @@ fn limits(config: &Config, reading: &Reading<'_>) {
         if value > limits.backup {
             reading.warning(
                 &["limits", name],
-                format!(
-                    "has no effect: limits.backup ends the run after {}",
-                    span::print(limits.backup)
-                ),
+                format!("has no effect: limits.backup ends the run after {}", span::print(limits.backup)),
                 "make it shorter than limits.backup",
             );
         }

@@ -20,20 +20,11 @@ pub(crate) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(source: &'a str, root: &'a Node, env: &'a dyn Env) -> Self {
-        Reading {
-            env,
-            source,
-            root,
-            findings: RefCell::new(Vec::new()),
-        }
+        Reading { env, source, root, findings: RefCell::new(Vec::new()) }
     }
 
     pub(crate) fn root(&'a self) -> Cursor<'a> {
-        Cursor {
-            reading: self,
-            node: self.root,
-            path: String::new(),
-        }
+        Cursor { reading: self, node: self.root, path: String::new() }
     }
 
     /// For checks across fields: the finding is placed at `path`, or at the nearest thing above it that was written.
@@ -47,9 +38,7 @@ impl<'a> Reading<'a> {
 
     /// Whether something stands at `path`, readable or not.
     pub(crate) fn written(&self, path: &[&str]) -> bool {
-        path.iter()
-            .try_fold(self.root, |node, segment| node.child(segment))
-            .is_some()
+        path.iter().try_fold(self.root, |node, segment| node.child(segment)).is_some()
     }
 
     fn note_at(&self, severity: Severity, path: &[&str], what: String, fix: String) {
@@ -70,15 +59,7 @@ impl<'a> Reading<'a> {
         let source = place.var.unwrap_or(self.source).to_string();
         let what = what.chars().flat_map(printable).collect();
         let (line, column) = place.position.unzip();
-        self.findings.borrow_mut().push(Finding {
-            severity,
-            source,
-            path,
-            line,
-            column,
-            what,
-            fix,
-        });
+        self.findings.borrow_mut().push(Finding { severity, source, path, line, column, what, fix });
     }
 
     /// Everything noted, in the order of the file; what has no position comes first.
@@ -99,23 +80,11 @@ pub(crate) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn error(&self, what: impl Into<String>, fix: impl Into<String>) {
-        self.reading.note(
-            Severity::Error,
-            self.node.place,
-            self.path.clone(),
-            what.into(),
-            fix.into(),
-        );
+        self.reading.note(Severity::Error, self.node.place, self.path.clone(), what.into(), fix.into());
     }
 
     pub(crate) fn warning(&self, what: impl Into<String>, fix: impl Into<String>) {
-        self.reading.note(
-            Severity::Warning,
-            self.node.place,
-            self.path.clone(),
-            what.into(),
-            fix.into(),
-        );
+        self.reading.note(Severity::Warning, self.node.place, self.path.clone(), what.into(), fix.into());
     }
 
     fn expected(&self, wanted: &str, fix: impl Into<String>) {
@@ -133,10 +102,7 @@ impl<'a> Cursor<'a> {
             self.expected("a mapping", format!("give it fields: {}", known.join(", ")));
             return None;
         };
-        let fields = Fields {
-            cursor: self.clone(),
-            entries,
-        };
+        let fields = Fields { cursor: self.clone(), entries };
         let foreign = |key: &str| !known.contains(&key) && !besides.contains(&key);
         for entry in entries.iter().filter(|entry| foreign(&entry.key)) {
             let what = match nearest(&entry.key, known.iter().copied()) {
@@ -154,10 +120,7 @@ impl<'a> Cursor<'a> {
             self.expected(wanted, fix);
             return Vec::new();
         };
-        entries
-            .iter()
-            .map(|entry| (entry.key.as_str(), self.below(&entry.key, &entry.node)))
-            .collect()
+        entries.iter().map(|entry| (entry.key.as_str(), self.below(&entry.key, &entry.node))).collect()
     }
 
     pub(crate) fn items(&self, wanted: &str, fix: &str) -> Vec<Cursor<'a>> {
@@ -166,21 +129,11 @@ impl<'a> Cursor<'a> {
             return Vec::new();
         };
         let items = items.iter().enumerate();
-        items
-            .map(|(i, node)| Cursor {
-                reading: self.reading,
-                node,
-                path: format!("{}[{i}]", self.path),
-            })
-            .collect()
+        items.map(|(i, node)| Cursor { reading: self.reading, node, path: format!("{}[{i}]", self.path) }).collect()
     }
 
     fn below(&self, key: &str, node: &'a Node) -> Cursor<'a> {
-        Cursor {
-            reading: self.reading,
-            node,
-            path: joined(&self.path, key),
-        }
+        Cursor { reading: self.reading, node, path: joined(&self.path, key) }
     }
 
     /// Text, in quotes or plain. A plain number or boolean is refused, because its text is seldom what was meant.
@@ -254,10 +207,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn path(&self) -> Option<PathBuf> {
         let text = self.text("an absolute path")?;
         if !text.starts_with('/') || text.contains('\0') {
-            self.error(
-                "expected an absolute path, beginning with /",
-                "write the whole path: /etc/lifeboat/...",
-            );
+            self.error("expected an absolute path, beginning with /", "write the whole path: /etc/lifeboat/...");
             return None;
         }
         Some(PathBuf::from(text))
@@ -270,13 +220,8 @@ impl<'a> Cursor<'a> {
         let text = self.text(&format!("one of {list}"))?;
         let found = words.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if found.is_none() {
-            let guess = nearest(text, names)
-                .map(|near| format!(": did you mean `{near}`?"))
-                .unwrap_or_default();
-            self.error(
-                format!("unknown value `{}`{guess}", shown(text)),
-                format!("write one of {list}"),
-            );
+            let guess = nearest(text, names).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+            self.error(format!("unknown value `{}`{guess}", shown(text)), format!("write one of {list}"));
         }
         found
     }
@@ -306,13 +251,7 @@ impl<'a> Fields<'a> {
         let found = self.get(name);
         if found.is_none() {
             let path = joined(&self.cursor.path, name);
-            self.cursor.reading.note(
-                Severity::Error,
-                self.cursor.node.place,
-                path,
-                "is missing".into(),
-                fix.into(),
-            );
+            self.cursor.reading.note(Severity::Error, self.cursor.node.place, path, "is missing".into(), fix.into());
         }
         found
     }
@@ -328,19 +267,13 @@ impl<'a> Fields<'a> {
     pub(crate) fn no_secret(&self, name: &str, instead: &str) {
         for entry in self.entries.iter().filter(|entry| entry.key == name) {
             let what = format!("`{name}` is a secret, and secrets are never written into the config");
-            self.note_key(
-                entry,
-                what,
-                format!("put it into a file and name that file with `{instead}`"),
-            );
+            self.note_key(entry, what, format!("put it into a file and name that file with `{instead}`"));
         }
     }
 
     fn note_key(&self, entry: &Entry, what: String, fix: String) {
         let path = joined(&self.cursor.path, &entry.key);
-        self.cursor
-            .reading
-            .note(Severity::Error, entry.key_place, path, what, fix);
+        self.cursor.reading.note(Severity::Error, entry.key_place, path, what, fix);
     }
 }
 
@@ -362,9 +295,7 @@ fn joined(path: &str, key: &str) -> String {
 
 fn printable(c: char) -> impl Iterator<Item = char> {
     let control = c.is_control();
-    std::iter::once(c)
-        .filter(move |_| !control)
-        .chain(c.escape_debug().filter(move |_| control))
+    std::iter::once(c).filter(move |_| !control).chain(c.escape_debug().filter(move |_| control))
 }
 
 /// Short and fit for one line of a terminal, whatever somebody wrote.

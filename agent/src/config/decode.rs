@@ -42,17 +42,9 @@ const fn seconds(count: u64) -> Duration {
 pub(crate) const DEFAULT_GRACE: Duration = seconds(24 * 3600);
 pub(crate) const DEFAULT_MIN_AGE: Duration = seconds(72 * 3600);
 pub(crate) const DEFAULT_MIN_PROVEN: u32 = 2;
-const DEFAULT_PRUNE: Prune = Prune {
-    grace: DEFAULT_GRACE,
-    min_age: DEFAULT_MIN_AGE,
-    max_deletions: 50,
-};
-const DEFAULT_LIMITS: Limits = Limits {
-    backup: seconds(600),
-    stall: seconds(60),
-    stream: seconds(300),
-    prove: seconds(1800),
-};
+const DEFAULT_PRUNE: Prune = Prune { grace: DEFAULT_GRACE, min_age: DEFAULT_MIN_AGE, max_deletions: 50 };
+const DEFAULT_LIMITS: Limits =
+    Limits { backup: seconds(600), stall: seconds(60), stream: seconds(300), prove: seconds(1800) };
 const DEFAULT_JITTER: Duration = seconds(60);
 const DEFAULT_SCRATCH: &str = "/var/lib/lifeboat/scratch";
 const DEFAULT_SCRATCH_BYTES: u64 = 12 << 30;
@@ -60,24 +52,11 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 
 /// The whole of reading a config: text, preset, environment, fields, checks.
 pub(crate) fn config(text: &str, source: &str, env: &dyn Env) -> Result<(Config, Vec<Finding>), Vec<Finding>> {
-    let mut root = tree::parse(
-        text,
-        source,
-        "write at least cluster, etcd, stores, keys and schedule.backup",
-    )?;
+    let mut root = tree::parse(text, source, "write at least cluster, etcd, stores, keys and schedule.backup")?;
     let preset = etcd::expand_preset(&mut root, env);
     for over in OVERRIDES {
         if let Some(value) = env.var(over.var) {
-            root.set(
-                over.path,
-                Node::text(
-                    &value,
-                    Place {
-                        position: None,
-                        var: Some(over.var),
-                    },
-                ),
-            );
+            root.set(over.path, Node::text(&value, Place { position: None, var: Some(over.var) }));
         }
     }
     let reading = Reading::new(source, &root, env);
@@ -99,9 +78,7 @@ fn read(reading: &Reading<'_>) -> Option<Config> {
     let fields = reading.root().fields_besides(FIELDS, LATER)?;
     fields.not_yet(LATER);
     let time_zone = fields.get("time_zone").and_then(|c| read_zone(&c)).unwrap_or(Tz::UTC);
-    let cluster = fields
-        .need("cluster", "name the cluster: cluster: prod-eu-1")
-        .and_then(|c| read_cluster(&c));
+    let cluster = fields.need("cluster", "name the cluster: cluster: prod-eu-1").and_then(|c| read_cluster(&c));
     let stores = fields.need("stores", "name a store: stores: [{ url: s3://bucket/prefix }]");
     let keep = fields.get("keep").and_then(|c| read_keep(&c));
     let schedule = read_schedule(fields.get("schedule"), time_zone);
@@ -123,30 +100,20 @@ fn read(reading: &Reading<'_>) -> Option<Config> {
         prune: read_prune(fields.get("prune")),
         proof: read_proof(fields.get("proof")),
         roles,
-        http: Http {
-            listen: read_listen(fields.get("http")),
-        },
+        http: Http { listen: read_listen(fields.get("http")) },
         log: read_log(fields.get("log")),
     })
 }
 
 fn no_keys() -> Keys {
-    Keys {
-        recipients: Vec::new(),
-        signing_keys: BTreeMap::new(),
-        trusted_keys: BTreeMap::new(),
-        identity_file: None,
-    }
+    Keys { recipients: Vec::new(), signing_keys: BTreeMap::new(), trusted_keys: BTreeMap::new(), identity_file: None }
 }
 
 fn read_cluster(cursor: &Cursor<'_>) -> Option<ClusterName> {
     match ClusterName::parse(cursor.text("a name like prod-eu-1")?) {
         Ok(name) => Some(name),
         Err(what) => {
-            cursor.error(
-                what,
-                "write a name like prod-eu-1: it names the cluster's folder in the store",
-            );
+            cursor.error(what, "write a name like prod-eu-1: it names the cluster's folder in the store");
             None
         }
     }
@@ -159,10 +126,7 @@ fn read_zone(cursor: &Cursor<'_>) -> Option<Tz> {
     }
     let near = super::nearest::nearest(text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
     let guess = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
-    cursor.error(
-        format!("unknown time zone `{}`{guess}", shown(text)),
-        "write an IANA name: UTC, Europe/Berlin",
-    );
+    cursor.error(format!("unknown time zone `{}`{guess}", shown(text)), "write an IANA name: UTC, Europe/Berlin");
     None
 }
 
@@ -181,12 +145,7 @@ fn read_cron(cursor: &Cursor<'_>, zone: Tz) -> Option<Cron> {
 }
 
 fn read_schedule(cursor: Option<Cursor<'_>>, zone: Tz) -> Schedule {
-    let mut schedule = Schedule {
-        backup: None,
-        prove: ProveWhen::AfterBackup,
-        prune: None,
-        jitter: DEFAULT_JITTER,
-    };
+    let mut schedule = Schedule { backup: None, prove: ProveWhen::AfterBackup, prune: None, jitter: DEFAULT_JITTER };
     let Some(fields) = cursor.and_then(|c| c.fields(&["backup", "prove", "prune", "jitter"])) else {
         return schedule;
     };
@@ -223,44 +182,26 @@ fn positive(fields: &Fields<'_>, name: &str, default: Duration) -> Duration {
 
 fn read_alert_after(cursor: Option<Cursor<'_>>) -> AlertAfter {
     let Some(fields) = cursor.and_then(|c| c.fields(&["backup", "proof"])) else {
-        return AlertAfter {
-            backup: None,
-            proof: None,
-        };
+        return AlertAfter { backup: None, proof: None };
     };
     let after = |name: &str| match fields.get(name) {
         Some(c) if matches!(&c.node.kind, tree::Kind::Scalar { text, .. } if text == "auto") => None,
         Some(c) => c.positive_duration(),
         None => None,
     };
-    AlertAfter {
-        backup: after("backup"),
-        proof: after("proof"),
-    }
+    AlertAfter { backup: after("backup"), proof: after("proof") }
 }
 
 fn read_keep(cursor: &Cursor<'_>) -> Option<Keep> {
     const RULES: [&str; 6] = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
-    let known: &'static [&str] = &[
-        "last",
-        "hourly",
-        "daily",
-        "weekly",
-        "monthly",
-        "yearly",
-        "within",
-        "min_proven",
-    ];
+    let known: &'static [&str] = &["last", "hourly", "daily", "weekly", "monthly", "yearly", "within", "min_proven"];
     let fields = cursor.fields(known)?;
     let mut any_rule = fields.has("within");
     let [last, hourly, daily, weekly, monthly, yearly] = RULES.map(|name| {
         let Some(cursor) = fields.get(name) else { return 0 };
         let count = cursor.whole::<u32>();
         if count == Some(0) {
-            cursor.warning(
-                "0 keeps nothing: this rule has no effect",
-                "leave it out, or write how many to keep",
-            );
+            cursor.warning("0 keeps nothing: this rule has no effect", "leave it out, or write how many to keep");
         }
         any_rule |= count != Some(0);
         count.unwrap_or(0)
@@ -272,20 +213,8 @@ fn read_keep(cursor: &Cursor<'_>) -> Option<Keep> {
         );
     }
     let within = fields.get("within").and_then(|c| c.positive_duration());
-    let min_proven = fields
-        .get("min_proven")
-        .and_then(|c| c.whole())
-        .unwrap_or(DEFAULT_MIN_PROVEN);
-    Some(Keep {
-        last,
-        hourly,
-        daily,
-        weekly,
-        monthly,
-        yearly,
-        within,
-        min_proven,
-    })
+    let min_proven = fields.get("min_proven").and_then(|c| c.whole()).unwrap_or(DEFAULT_MIN_PROVEN);
+    Some(Keep { last, hourly, daily, weekly, monthly, yearly, within, min_proven })
 }
 
 fn read_prune(cursor: Option<Cursor<'_>>) -> Prune {
@@ -297,10 +226,7 @@ fn read_prune(cursor: Option<Cursor<'_>>) -> Prune {
     let max_deletions = fields.get("max_deletions").and_then(|c| {
         let count = c.whole::<usize>()?;
         if count == 0 {
-            c.error(
-                "with 0 nothing is ever deleted",
-                "write at least 1, or leave `keep` out to delete nothing",
-            );
+            c.error("with 0 nothing is ever deleted", "write at least 1, or leave `keep` out to delete nothing");
         }
         Some(count)
     });
@@ -344,23 +270,13 @@ fn read_binaries(cursor: &Cursor<'_>) -> BTreeMap<String, PathBuf> {
     let mut binaries = BTreeMap::new();
     for (version, path) in cursor.entries("a mapping of version to file", "write \"3.6\": /opt/etcd-3.6/etcd") {
         let number = |part: &str| !part.is_empty() && part.len() < 4 && part.bytes().all(|b| b.is_ascii_digit());
-        if !version
-            .split_once('.')
-            .is_some_and(|(major, minor)| number(major) && number(minor))
-        {
-            path.error(
-                format!("`{}` is no minor version", shown(version)),
-                "write major and minor, such as \"3.6\"",
-            );
+        if !version.split_once('.').is_some_and(|(major, minor)| number(major) && number(minor)) {
+            path.error(format!("`{}` is no minor version", shown(version)), "write major and minor, such as \"3.6\"");
         }
         let Some(file) = path.path() else { continue };
         if !path.reading.env.is_file(&file) {
             path.warning(
-                format!(
-                    "{} is not there: proofs of etcd {} will be inconclusive",
-                    file.display(),
-                    shown(version)
-                ),
+                format!("{} is not there: proofs of etcd {} will be inconclusive", file.display(), shown(version)),
                 "install it there, or correct the path",
             );
         }
@@ -374,10 +290,7 @@ fn read_roles(cursor: &Cursor<'_>) -> BTreeSet<Role> {
     let mut roles = BTreeSet::new();
     for item in cursor.items("a list of roles", "write a list: roles: [backup, prove, prune]") {
         if matches!(&item.node.kind, tree::Kind::Scalar { text, .. } if text == "operator") {
-            item.error(
-                "the operator is a person: nothing runs under that role",
-                "write backup, prove or prune",
-            );
+            item.error("the operator is a person: nothing runs under that role", "write backup, prove or prune");
         } else if let Some(role) = item.word(&words) {
             roles.insert(role);
         }
@@ -397,10 +310,7 @@ fn default_roles(keys: &Keys, prunes: bool) -> BTreeSet<Role> {
 }
 
 fn read_listen(cursor: Option<Cursor<'_>>) -> SocketAddr {
-    let Some(c) = cursor
-        .and_then(|c| c.fields(&["listen"]))
-        .and_then(|fields| fields.get("listen"))
-    else {
+    let Some(c) = cursor.and_then(|c| c.fields(&["listen"])).and_then(|fields| fields.get("listen")) else {
         return DEFAULT_LISTEN;
     };
     let Some(text) = c.text("an address like 127.0.0.1:9797") else {
@@ -419,20 +329,13 @@ fn read_listen(cursor: Option<Cursor<'_>>) -> SocketAddr {
 }
 
 fn read_log(cursor: Option<Cursor<'_>>) -> Log {
-    const LEVELS: [(&str, &str); 5] = [
-        ("error", "error"),
-        ("warn", "warn"),
-        ("info", "info"),
-        ("debug", "debug"),
-        ("trace", "trace"),
-    ];
+    const LEVELS: [(&str, &str); 5] =
+        [("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
     let fields = cursor.and_then(|c| c.fields(&["format", "level"]));
     let format = fields.as_ref().and_then(|fields| fields.get("format"));
     let level = fields.as_ref().and_then(|fields| fields.get("level"));
     Log {
-        json: format
-            .and_then(|c| c.word(&[("text", false), ("json", true)]))
-            .unwrap_or(false),
+        json: format.and_then(|c| c.word(&[("text", false), ("json", true)])).unwrap_or(false),
         level: level.and_then(|c| c.word(&LEVELS)).unwrap_or("info").to_string(),
     }
 }

@@ -20,18 +20,11 @@ pub fn effective(config: &Config) -> String {
     root.put("keys", keys(config));
     root.put("schedule", schedule(config));
     let limits = &config.limits;
-    let limits = [
-        ("backup", limits.backup),
-        ("stall", limits.stall),
-        ("stream", limits.stream),
-        ("prove", limits.prove),
-    ];
+    let limits =
+        [("backup", limits.backup), ("stall", limits.stall), ("stream", limits.stream), ("prove", limits.prove)];
     root.put("limits", map(limits.map(|(name, limit)| (name, time(limit)))));
     let auto = |after: Option<Duration>| after.map_or_else(|| Value::from("auto"), time);
-    let alert_after = [
-        ("backup", auto(config.alert_after.backup)),
-        ("proof", auto(config.alert_after.proof)),
-    ];
+    let alert_after = [("backup", auto(config.alert_after.backup)), ("proof", auto(config.alert_after.proof))];
     root.put("alert_after", map(alert_after));
     if let Some(keep) = keep(config) {
         root.put("keep", keep);
@@ -43,23 +36,10 @@ pub fn effective(config: &Config) -> String {
     floors.put("max_deletions", u64::try_from(prune.max_deletions).unwrap_or(u64::MAX));
     root.put("prune", floors);
     root.put("proof", proof(config));
-    root.put(
-        "roles",
-        config
-            .roles
-            .iter()
-            .map(|role| Value::from(role.name()))
-            .collect::<Vec<_>>(),
-    );
+    root.put("roles", config.roles.iter().map(|role| Value::from(role.name())).collect::<Vec<_>>());
     root.put("http", map([("listen", Value::from(config.http.listen.to_string()))]));
     let format = if config.log.json { "json" } else { "text" };
-    root.put(
-        "log",
-        map([
-            ("format", Value::from(format)),
-            ("level", Value::from(config.log.level.as_str())),
-        ]),
-    );
+    root.put("log", map([("format", Value::from(format)), ("level", Value::from(config.log.level.as_str()))]));
     // Mappings of text and numbers always serialise; were it otherwise, the reason belongs on the screen.
     serde_yaml::to_string(&root.0).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
 }
@@ -104,13 +84,7 @@ fn file(path: &Path) -> Value {
 fn etcd(config: &Config) -> Option<Map> {
     let etcd = config.etcd.as_ref()?;
     let mut map = Map::default();
-    map.put(
-        "endpoints",
-        etcd.endpoints
-            .iter()
-            .map(|endpoint| Value::from(endpoint.as_str()))
-            .collect::<Vec<_>>(),
-    );
+    map.put("endpoints", etcd.endpoints.iter().map(|endpoint| Value::from(endpoint.as_str())).collect::<Vec<_>>());
     map.put(
         "members",
         match etcd.members {

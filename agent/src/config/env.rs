@@ -31,12 +31,9 @@ impl Env for ProcessEnv {
     fn on_path(&self, program: &str) -> Option<PathBuf> {
         use std::os::unix::fs::PermissionsExt;
         let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path)
-            .filter(|dir| dir.is_absolute())
-            .map(|dir| dir.join(program))
-            .find(|candidate| {
-                std::fs::metadata(candidate).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-            })
+        std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(program)).find(|candidate| {
+            std::fs::metadata(candidate).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
     }
 }
 
@@ -74,31 +71,11 @@ pub struct Override {
 
 /// Every variable that overrides a field, for values that differ per node.
 pub const OVERRIDES: &[Override] = &[
-    Override {
-        var: "LIFEBOAT_CLUSTER",
-        path: &["cluster"],
-        help: "cluster",
-    },
-    Override {
-        var: "LIFEBOAT_HTTP_LISTEN",
-        path: &["http", "listen"],
-        help: "http.listen",
-    },
-    Override {
-        var: "LIFEBOAT_LOG_LEVEL",
-        path: &["log", "level"],
-        help: "log.level",
-    },
-    Override {
-        var: "LIFEBOAT_SCRATCH_DIR",
-        path: &["proof", "scratch", "dir"],
-        help: "proof.scratch.dir",
-    },
-    Override {
-        var: "LIFEBOAT_IDENTITY_FILE",
-        path: &["keys", "identity_file"],
-        help: "keys.identity_file",
-    },
+    Override { var: "LIFEBOAT_CLUSTER", path: &["cluster"], help: "cluster" },
+    Override { var: "LIFEBOAT_HTTP_LISTEN", path: &["http", "listen"], help: "http.listen" },
+    Override { var: "LIFEBOAT_LOG_LEVEL", path: &["log", "level"], help: "log.level" },
+    Override { var: "LIFEBOAT_SCRATCH_DIR", path: &["proof", "scratch", "dir"], help: "proof.scratch.dir" },
+    Override { var: "LIFEBOAT_IDENTITY_FILE", path: &["keys", "identity_file"], help: "keys.identity_file" },
     Override {
         var: "LIFEBOAT_SIGNING_KEY_BACKUP",
         path: &["keys", "signing_keys", "backup"],
@@ -114,26 +91,10 @@ pub const OVERRIDES: &[Override] = &[
         path: &["keys", "signing_keys", "prune"],
         help: "keys.signing_keys.prune",
     },
-    Override {
-        var: "LIFEBOAT_ETCD_CA_FILE",
-        path: &["etcd", "tls", "ca_file"],
-        help: "etcd.tls.ca_file",
-    },
-    Override {
-        var: "LIFEBOAT_ETCD_CERT_FILE",
-        path: &["etcd", "tls", "cert_file"],
-        help: "etcd.tls.cert_file",
-    },
-    Override {
-        var: "LIFEBOAT_ETCD_KEY_FILE",
-        path: &["etcd", "tls", "key_file"],
-        help: "etcd.tls.key_file",
-    },
-    Override {
-        var: "LIFEBOAT_OPTIONS_FILE",
-        path: &["stores", "0", "options_file"],
-        help: "stores[0].options_file",
-    },
+    Override { var: "LIFEBOAT_ETCD_CA_FILE", path: &["etcd", "tls", "ca_file"], help: "etcd.tls.ca_file" },
+    Override { var: "LIFEBOAT_ETCD_CERT_FILE", path: &["etcd", "tls", "cert_file"], help: "etcd.tls.cert_file" },
+    Override { var: "LIFEBOAT_ETCD_KEY_FILE", path: &["etcd", "tls", "key_file"], help: "etcd.tls.key_file" },
+    Override { var: "LIFEBOAT_OPTIONS_FILE", path: &["stores", "0", "options_file"], help: "stores[0].options_file" },
 ];
 
 /// Names the config file itself.

@@ -43,15 +43,8 @@ pub(crate) fn expand_preset(root: &mut Node, env: &dyn Env) -> Option<Preset> {
         ("cert_file", text(&format!("{PKI}/{name}.crt"))),
         ("key_file", text(&format!("{PKI}/{name}.key"))),
     ];
-    let endpoints = Node {
-        place,
-        kind: Kind::List(vec![text("https://127.0.0.1:2379")]),
-    };
-    let fields = [
-        ("endpoints", endpoints),
-        ("members", text("discover")),
-        ("tls", Node::map(tls, place)),
-    ];
+    let endpoints = Node { place, kind: Kind::List(vec![text("https://127.0.0.1:2379")]) };
+    let fields = [("endpoints", endpoints), ("members", text("discover")), ("tls", Node::map(tls, place))];
     *etcd = Node::map(fields, place);
     settled.filter(|_| env.var("LIFEBOAT_ETCD_CERT_FILE").is_none())
 }
@@ -90,31 +83,16 @@ pub(crate) fn read(cursor: &Cursor<'_>) -> Option<Etcd> {
     if let Some(compare) = fields.get("compare")
         && let Some(false) = compare.word(&[("off", true), ("all", false), ("source", false)])
     {
-        compare.error(
-            format!("comparing members {NOT_YET}"),
-            format!("{LEAVE_OUT}, or write off"),
-        );
+        compare.error(format!("comparing members {NOT_YET}"), format!("{LEAVE_OUT}, or write off"));
     }
     let tls = fields.get("tls").and_then(|c| read_tls(&c));
-    let user = fields
-        .get("user")
-        .and_then(|c| c.text("a user name"))
-        .map(str::to_string);
+    let user = fields.get("user").and_then(|c| c.text("a user name")).map(str::to_string);
     let password_file = fields.get("password_file").and_then(|c| c.path());
     check_tls(cursor, &fields, &endpoints, tls.as_ref());
     if fields.has("user") != fields.has("password_file") {
-        cursor.error(
-            "`user` and `password_file` belong together, and one is missing",
-            "write both or neither",
-        );
+        cursor.error("`user` and `password_file` belong together, and one is missing", "write both or neither");
     }
-    Some(Etcd {
-        endpoints,
-        members,
-        tls,
-        user,
-        password_file,
-    })
+    Some(Etcd { endpoints, members, tls, user, password_file })
 }
 
 fn read_endpoints(fields: &Fields<'_>) -> Vec<String> {
@@ -125,11 +103,7 @@ fn read_endpoints(fields: &Fields<'_>) -> Vec<String> {
     if matches!(&cursor.node.kind, Kind::List(items) if items.is_empty()) {
         cursor.error("no endpoint is named", FIX);
     }
-    cursor
-        .items("a list of endpoints", FIX)
-        .iter()
-        .filter_map(read_endpoint)
-        .collect()
+    cursor.items("a list of endpoints", FIX).iter().filter_map(read_endpoint).collect()
 }
 
 fn read_endpoint(cursor: &Cursor<'_>) -> Option<String> {
@@ -147,10 +121,7 @@ fn read_endpoint(cursor: &Cursor<'_>) -> Option<String> {
         }
     };
     if !url.username().is_empty() || url.password().is_some() {
-        cursor.error(
-            "an endpoint carries no user or password",
-            "use `user` and `password_file`",
-        );
+        cursor.error("an endpoint carries no user or password", "use `user` and `password_file`");
         return None;
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
@@ -159,10 +130,7 @@ fn read_endpoint(cursor: &Cursor<'_>) -> Option<String> {
     }
     // The url crate drops a port that is the scheme's own, so the text decides whether one was written.
     let authority = text.trim_end_matches('/').rsplit("//").next().unwrap_or_default();
-    if !authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
-    {
+    if !authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
         cursor.error("an endpoint names its port", FIX);
         return None;
     }
@@ -172,22 +140,12 @@ fn read_endpoint(cursor: &Cursor<'_>) -> Option<String> {
 fn read_tls(cursor: &Cursor<'_>) -> Option<Tls> {
     let fields = cursor.fields(&["ca_file", "cert_file", "key_file"])?;
     let file = |name: &str| fields.get(name).and_then(|c| c.path());
-    let tls = Tls {
-        ca_file: file("ca_file"),
-        cert_file: file("cert_file"),
-        key_file: file("key_file"),
-    };
+    let tls = Tls { ca_file: file("ca_file"), cert_file: file("cert_file"), key_file: file("key_file") };
     if fields.has("cert_file") && !fields.has("key_file") {
-        cursor.error(
-            "`cert_file` without `key_file`: the certificate cannot be used",
-            "name its key as key_file",
-        );
+        cursor.error("`cert_file` without `key_file`: the certificate cannot be used", "name its key as key_file");
     }
     if fields.has("key_file") && !fields.has("cert_file") {
-        cursor.error(
-            "`key_file` without `cert_file`: the key cannot be used",
-            "name its certificate as cert_file",
-        );
+        cursor.error("`key_file` without `cert_file`: the key cannot be used", "name its certificate as cert_file");
     }
     Some(tls)
 }
@@ -213,10 +171,7 @@ fn check_tls(cursor: &Cursor<'_>, fields: &Fields<'_>, endpoints: &[String], tls
         );
     }
     if http && !https && fields.has("tls") {
-        cursor.warning(
-            "`tls` has no effect on http:// endpoints: everything is sent in the clear",
-            "write https://",
-        );
+        cursor.warning("`tls` has no effect on http:// endpoints: everything is sent in the clear", "write https://");
     }
 }
 

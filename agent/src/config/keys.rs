@@ -73,10 +73,7 @@ fn read_role(name: &str, value: &Cursor<'_>) -> Option<Role> {
     if role.is_none() {
         let near = super::nearest::nearest(name, Role::ALL.iter().map(|role| role.name()));
         let guess = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
-        value.error(
-            format!("unknown role `{}`{guess}", shown(name)),
-            "roles are backup, prove, prune and operator",
-        );
+        value.error(format!("unknown role `{}`{guess}", shown(name)), "roles are backup, prove, prune and operator");
     }
     role
 }
@@ -110,9 +107,7 @@ fn read_trusted(cursor: &Cursor<'_>) -> BTreeMap<Role, Vec<String>> {
         let Some(role) = read_role(name, &value) else { continue };
         for item in value.items("a list of public keys", FIX) {
             let Some(text) = read_public_key(&item) else { continue };
-            let other = keys
-                .iter()
-                .find(|(other, known)| **other != role && known.iter().any(|key| key == text));
+            let other = keys.iter().find(|(other, known)| **other != role && known.iter().any(|key| key == text));
             if let Some((other, _)) = other {
                 item.error(
                     format!(

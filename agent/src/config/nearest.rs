@@ -32,10 +32,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     }
     let mut best: Option<(usize, &str)> = None;
     for candidate in known {
-        let synonyms = SYNONYMS
-            .iter()
-            .filter(|(_, ours)| *ours == candidate)
-            .map(|(theirs, _)| *theirs);
+        let synonyms = SYNONYMS.iter().filter(|(_, ours)| *ours == candidate).map(|(theirs, _)| *theirs);
         for spelling in std::iter::once(candidate).chain(synonyms) {
             let far = distance(&word, &spelling.to_ascii_lowercase());
             let allowed = (spelling.chars().count() / 3).max(usize::from(word.len() > 2));

@@ -67,11 +67,7 @@ const KNOWN_OPTIONS: &[&str] = &[
 ];
 
 /// The same word, as object_store spells it, for every alias of a secret.
-const SECRETS: &[&str] = &[
-    "aws_secret_access_key",
-    "aws_session_token",
-    "aws_sse_customer_key_base64",
-];
+const SECRETS: &[&str] = &["aws_secret_access_key", "aws_session_token", "aws_sse_customer_key_base64"];
 
 /// A store's URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,24 +85,17 @@ impl Location {
         let Some((scheme, rest)) = text.split_once("://") else {
             return bad("a store is a URL", URL_FIX);
         };
-        if text
-            .chars()
-            .any(|c| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#'))
-        {
+        if text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#')) {
             return bad("a store's URL has no spaces, ? or #", URL_FIX);
         }
         match scheme {
             "s3" => parse_s3(rest),
-            "file" if !rest.starts_with('/') => bad(
-                "file:// needs an absolute path, with three slashes",
-                "write file:///absolute/path",
-            ),
+            "file" if !rest.starts_with('/') => {
+                bad("file:// needs an absolute path, with three slashes", "write file:///absolute/path")
+            }
             "file" => match url::Url::parse(text).ok().and_then(|url| url.to_file_path().ok()) {
                 Some(path) if path.parent().is_some() => Ok(Location::File(path)),
-                Some(_) => bad(
-                    "file:/// is the root of this machine",
-                    "name a folder: file:///var/backups/etcd",
-                ),
+                Some(_) => bad("file:/// is the root of this machine", "name a folder: file:///var/backups/etcd"),
                 None => bad("not a file URL", "write file:///absolute/path"),
             },
             "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" => {
@@ -128,23 +117,16 @@ fn parse_s3(rest: &str) -> std::result::Result<Location, (String, String)> {
     if bucket.contains('@') {
         return bad("a store's URL carries no credentials", "put them into options_file");
     }
-    let letters = bucket
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_'));
+    let letters =
+        bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_'));
     if !letters || !(3..=63).contains(&bucket.len()) {
         return bad("a bucket's name has 3 to 63 of a-z 0-9 . -", FIX);
     }
     let prefix = prefix.trim_end_matches('/');
     if !prefix.is_empty() && object_store::path::Path::parse(prefix).is_err() {
-        return bad(
-            "not a prefix: it has an empty or relative part, or an odd character",
-            FIX,
-        );
+        return bad("not a prefix: it has an empty or relative part, or an odd character", FIX);
     }
-    Ok(Location::S3 {
-        bucket: bucket.to_string(),
-        prefix: prefix.to_string(),
-    })
+    Ok(Location::S3 { bucket: bucket.to_string(), prefix: prefix.to_string() })
 }
 
 impl StoreConfig {
@@ -157,10 +139,7 @@ impl StoreConfig {
             let pairs: Vec<_> = options.iter().map(text).collect();
             Node::map(pairs.iter().map(|(key, node)| (key.as_str(), node.clone())), place)
         };
-        let fields = [
-            ("--store", Node::text(url, Place::default())),
-            ("--store-option", map(options)),
-        ];
+        let fields = [("--store", Node::text(url, Place::default())), ("--store-option", map(options))];
         let root = Node::map(fields, Place::default());
         let reading = Reading::new("command line", &root, &NoEnv);
         let fields = reading.root().fields(&["--store", "--store-option"]);
@@ -200,10 +179,7 @@ impl StoreConfig {
         if let Some(path) = &self.options_file {
             let bytes = std::fs::read(path).map_err(|e| Error::io("read", path.display(), e))?;
             let source = path.display().to_string();
-            all.extend(
-                self.parse_options(&bytes, &source)
-                    .map_err(|findings| into_error(&findings))?,
-            );
+            all.extend(self.parse_options(&bytes, &source).map_err(|findings| into_error(&findings))?);
         }
         Ok(all)
     }
@@ -220,11 +196,7 @@ impl StoreConfig {
         let reading = Reading::new(source, &root, &NoEnv);
         let options = read_options(&reading.root(), location.as_ref(), Secrets::Allowed);
         let findings = reading.finish();
-        if findings.iter().any(Finding::is_error) {
-            Err(findings)
-        } else {
-            Ok(options)
-        }
+        if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(options) }
     }
 }
 
@@ -261,27 +233,12 @@ fn read_store(cursor: &Cursor<'_>) -> Option<StoreConfig> {
     let fields = cursor.fields_besides(FIELDS, LATER)?;
     fields.not_yet(LATER);
     let location = fields.need("url", URL_FIX).and_then(|c| read_url(&c));
-    let name = fields
-        .get("name")
-        .and_then(|c| read_name(&c))
-        .unwrap_or_else(|| "main".to_string());
+    let name = fields.get("name").and_then(|c| read_name(&c)).unwrap_or_else(|| "main".to_string());
     let kind = location.as_ref().map(|(_, location)| location);
-    let options = fields
-        .get("options")
-        .map(|c| read_options(&c, kind, Secrets::Refused))
-        .unwrap_or_default();
+    let options = fields.get("options").map(|c| read_options(&c, kind, Secrets::Refused)).unwrap_or_default();
     let options_file = read_options_file(&fields, kind);
-    let timeout = fields
-        .get("timeout")
-        .and_then(|c| c.positive_duration())
-        .unwrap_or(REQUEST_TIMEOUT);
-    Some(StoreConfig {
-        name,
-        url: location?.0,
-        options,
-        options_file,
-        timeout,
-    })
+    let timeout = fields.get("timeout").and_then(|c| c.positive_duration()).unwrap_or(REQUEST_TIMEOUT);
+    Some(StoreConfig { name, url: location?.0, options, options_file, timeout })
 }
 
 fn read_options_file(fields: &Fields<'_>, location: Option<&Location>) -> Option<PathBuf> {
@@ -305,14 +262,9 @@ fn read_url(cursor: &Cursor<'_>) -> Option<(String, Location)> {
 
 fn read_name(cursor: &Cursor<'_>) -> Option<String> {
     let name = cursor.text("a name like main")?;
-    let letters = name
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if name.is_empty() || name.len() > 63 || !letters {
-        cursor.error(
-            "a store's name has 1 to 63 of a-z 0-9 -",
-            "write a short name such as main",
-        );
+        cursor.error("a store's name has 1 to 63 of a-z 0-9 -", "write a short name such as main");
         return None;
     }
     Some(name.to_string())
@@ -325,10 +277,7 @@ enum Secrets {
 }
 
 fn read_options(cursor: &Cursor<'_>, location: Option<&Location>, secrets: Secrets) -> BTreeMap<String, String> {
-    let entries = cursor.entries(
-        "a mapping of options",
-        "write option: value, such as region: eu-central-1",
-    );
+    let entries = cursor.entries("a mapping of options", "write option: value, such as region: eu-central-1");
     if let (Some(Location::File(_)), false) = (location, entries.is_empty()) {
         cursor.error("a file:// store takes no options", LEAVE_OUT);
         return BTreeMap::new();
@@ -340,10 +289,7 @@ fn read_options(cursor: &Cursor<'_>, location: Option<&Location>, secrets: Secre
             continue;
         };
         if let Some(other) = by_meaning.insert(meaning, name) {
-            value.error(
-                format!("`{}` and `{}` are the same option", shown(other), shown(name)),
-                "keep one of the two",
-            );
+            value.error(format!("`{}` and `{}` are the same option", shown(other), shown(name)), "keep one of the two");
         }
         if let Some(text) = value.scalar("one value") {
             options.insert(name.to_string(), text.to_string());
@@ -359,10 +305,7 @@ fn check_option(name: &str, value: &Cursor<'_>, secrets: Secrets) -> Option<Stri
             Some(near) => format!("unknown option `{}`: did you mean `{near}`?", shown(name)),
             None => format!("unknown option `{}`", shown(name)),
         };
-        value.error(
-            what,
-            "use object_store's S3 option names, such as region, endpoint, allow_http, role_arn",
-        );
+        value.error(what, "use object_store's S3 option names, such as region, endpoint, allow_http, role_arn");
         return None;
     };
     let meaning = key.as_ref().to_string();
@@ -377,10 +320,7 @@ fn check_option(name: &str, value: &Cursor<'_>, secrets: Secrets) -> Option<Stri
             None
         }
         (AmazonS3ConfigKey::Client(object_store::ClientConfigKey::Timeout), _) => {
-            value.error(
-                "the time for a request is the store's own `timeout`",
-                "write timeout beside url",
-            );
+            value.error("the time for a request is the store's own `timeout`", "write timeout beside url");
             None
         }
         (AmazonS3ConfigKey::Client(object_store::ClientConfigKey::ProxyUrl), Kind::Scalar { text, .. })

@@ -57,21 +57,12 @@ fn control_plane() -> MapEnv {
         "/opt/etcd-3.5/etcd",
         "/opt/etcd-3.6/etcd",
     ];
-    MapEnv {
-        files: files.iter().map(PathBuf::from).collect(),
-        ..MapEnv::default()
-    }
+    MapEnv { files: files.iter().map(PathBuf::from).collect(), ..MapEnv::default() }
 }
 
 fn vars(pairs: &[(&str, &str)]) -> MapEnv {
-    let vars = pairs
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect();
-    MapEnv {
-        vars,
-        ..control_plane()
-    }
+    let vars = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    MapEnv { vars, ..control_plane() }
 }
 
 #[track_caller]
@@ -118,41 +109,17 @@ fn the_smallest_config_has_every_default() {
     assert_eq!(config.stores[0].name, "main");
     assert_eq!(config.stores[0].timeout, REQUEST_TIMEOUT);
     let seconds = Duration::from_secs;
-    let limits = Limits {
-        backup: seconds(600),
-        stall: seconds(60),
-        stream: seconds(300),
-        prove: seconds(1800),
-    };
+    let limits = Limits { backup: seconds(600), stall: seconds(60), stream: seconds(300), prove: seconds(1800) };
     assert_eq!(config.limits, limits);
-    assert_eq!(
-        config.prune,
-        Prune {
-            grace: seconds(86_400),
-            min_age: seconds(259_200),
-            max_deletions: 50
-        }
-    );
-    assert_eq!(
-        config.alert_after,
-        AlertAfter {
-            backup: None,
-            proof: None
-        }
-    );
+    assert_eq!(config.prune, Prune { grace: seconds(86_400), min_age: seconds(259_200), max_deletions: 50 });
+    assert_eq!(config.alert_after, AlertAfter { backup: None, proof: None });
     assert_eq!(config.schedule.jitter, seconds(60));
     assert!(matches!(config.schedule.prove, ProveWhen::AfterBackup));
     assert!(config.keep.is_none() && config.proof.level.is_none());
     assert_eq!(config.proof.scratch_dir, Path::new("/var/lib/lifeboat/scratch"));
     assert_eq!(config.proof.scratch_max_bytes, 12 << 30);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9797");
-    assert_eq!(
-        config.log,
-        Log {
-            json: false,
-            level: "info".into()
-        }
-    );
+    assert_eq!(config.log, Log { json: false, level: "info".into() });
 }
 
 #[test]
@@ -161,10 +128,7 @@ fn the_full_config_is_read() {
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(config.time_zone, chrono_tz::Tz::Europe__Berlin);
     assert_eq!(config.stores[0].options["allow_http"], "true");
-    assert_eq!(
-        config.stores[0].options_file.as_deref(),
-        Some(Path::new("/run/secrets/s3.yaml"))
-    );
+    assert_eq!(config.stores[0].options_file.as_deref(), Some(Path::new("/run/secrets/s3.yaml")));
     assert_eq!(config.keys.recipients.len(), 2);
     assert_eq!(config.keys.trusted_keys[&Role::Prove], [PUBLIC]);
     assert_eq!(config.alert_after.proof, Some(Duration::from_secs(3 * 3600)));
@@ -224,13 +188,7 @@ log: { level: inof }
     assert!(shown.iter().all(|line| line.contains("\n    fix: ")), "{all}");
     let error = into_error(&findings);
     assert_eq!(error.reason, Reason::Config);
-    assert!(
-        error
-            .message
-            .starts_with("the config has 10 errors\nconfig.yaml:1:10: "),
-        "{}",
-        error.message
-    );
+    assert!(error.message.starts_with("the config has 10 errors\nconfig.yaml:1:10: "), "{}", error.message);
 }
 
 #[test]
@@ -247,18 +205,9 @@ fn what_is_missing_is_said() {
         &change("etcd: { endpoints: [http://127.0.0.1:2379] }\n", ""),
         &["etcd: is missing: the role backup", "roles: []"],
     );
-    holds(
-        &change("backup: \"*/30 * * * *\"", ""),
-        &["schedule.backup: is missing"],
-    );
-    holds(
-        &change("url: s3://backups/etcd", "name: main"),
-        &["stores[0].url: is missing"],
-    );
-    holds(
-        &change("stores:\n  - url: s3://backups/etcd\n", ""),
-        &["stores: is missing"],
-    );
+    holds(&change("backup: \"*/30 * * * *\"", ""), &["schedule.backup: is missing"]);
+    holds(&change("url: s3://backups/etcd", "name: main"), &["stores[0].url: is missing"]);
+    holds(&change("stores:\n  - url: s3://backups/etcd\n", ""), &["stores: is missing"]);
     holds(
         &change("cluster: prod-eu-1", "cluster:"),
         &["config.yaml:1:1: cluster: expected a name like prod-eu-1, found nothing"],
@@ -269,24 +218,11 @@ fn what_is_missing_is_said() {
 fn what_this_version_does_not_do_is_refused_by_name() {
     for field in ["write_quorum: 1", "extras: [/etc]", "notify: {}"] {
         let text = change("cluster:", &format!("{field}\ncluster:"));
-        holds(
-            &text,
-            &[
-                "is not in this version yet (0.1)",
-                "fix: leave it out",
-                "config.yaml:1:1:",
-            ],
-        );
+        holds(&text, &["is not in this version yet (0.1)", "fix: leave it out", "config.yaml:1:1:"]);
     }
     for field in ["lock: {}", "bandwidth: 1", "read_back: true", "keep: {}"] {
-        let text = change(
-            "url: s3://backups/etcd",
-            &format!("url: s3://backups/etcd\n    {field}"),
-        );
-        holds(
-            &text,
-            &["is not in this version yet (0.1)", "config.yaml:5:5: stores[0]."],
-        );
+        let text = change("url: s3://backups/etcd", &format!("url: s3://backups/etcd\n    {field}"));
+        holds(&text, &["is not in this version yet (0.1)", "config.yaml:5:5: stores[0]."]);
     }
     for url in ["gs://backups", "az://backups"] {
         holds(&change("s3://backups/etcd", url), &["is not in this version yet (0.1)"]);
@@ -299,14 +235,8 @@ fn what_this_version_does_not_do_is_refused_by_name() {
         &change("cluster:", "prune: { freeze_if_shrunk: 50% }\ncluster:"),
         &["`freeze_if_shrunk` is not in this version"],
     );
-    holds(
-        &change("2379] }", "2379], compare: all }"),
-        &["etcd.compare: comparing members is not in this version yet"],
-    );
-    good(
-        &smallest().replace("2379] }", "2379], compare: off }"),
-        &control_plane(),
-    );
+    holds(&change("2379] }", "2379], compare: all }"), &["etcd.compare: comparing members is not in this version yet"]);
+    good(&smallest().replace("2379] }", "2379], compare: off }"), &control_plane());
 }
 
 #[test]
@@ -317,23 +247,14 @@ fn what_is_no_config_is_refused_with_its_place() {
     holds(&place("{}"), &["the file is empty"]);
     holds(&place("just words"), &["a config is a mapping of fields"]);
     holds(&place("- a\n- b\n"), &["a config is a mapping of fields"]);
-    holds(
-        &place("a: b: c\n"),
-        &["config.yaml:1:5: this is not YAML: mapping values are not allowed"],
-    );
+    holds(&place("a: b: c\n"), &["config.yaml:1:5: this is not YAML: mapping values are not allowed"]);
     holds(&place("cluster: \"x\n"), &["this is not YAML"]);
     holds(&place("a: 1\n---\nb: 2\n"), &["more than one document"]);
-    holds(
-        &place("cluster: x\ncluster: y\n"),
-        &["config.yaml:2:1: `cluster` is written twice, first in line 1"],
-    );
+    holds(&place("cluster: x\ncluster: y\n"), &["config.yaml:2:1: `cluster` is written twice, first in line 1"]);
     holds(&place("a: &x 1\nb: *x\n"), &["config.yaml:1:", "anchors and aliases"]);
     holds(&place("a: !secret 1\n"), &["config.yaml:1:"]);
     holds(&place(&"[".repeat(100_000)), &["this is not YAML"]);
-    holds(
-        &place(&format!("a: {}1{}", "[".repeat(1000), "]".repeat(1000))),
-        &["recursion limit", "nested this deep"],
-    );
+    holds(&place(&format!("a: {}1{}", "[".repeat(1000), "]".repeat(1000))), &["recursion limit", "nested this deep"]);
     holds(&place(&"a: b\n".repeat(100_000)), &["bytes are no config"]);
     holds(&place("? [a]\n: b\n"), &["a field's name must be a word"]);
 }
@@ -353,7 +274,7 @@ fn files_that_cannot_be_read_fail_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.yaml");
     let error = Config::load_with(&path, &control_plane()).unwrap_err();
-    assert_eq!(error.reason, Reason::HostIo);
+    assert_eq!(error.reason, Reason::Config);
     assert!(error.message.contains("config.yaml"));
     std::fs::write(&path, b"cluster: x\nlog: \xff\n").unwrap();
     let error = Config::load_with(&path, &control_plane()).unwrap_err();
@@ -367,10 +288,7 @@ fn files_that_cannot_be_read_fail_by_name() {
 #[test]
 fn kubeadm_takes_its_own_certificate_or_borrows_one_with_a_warning() {
     let tls = |env: &MapEnv| {
-        let (config, warnings) = good(
-            &smallest().replace("{ endpoints: [http://127.0.0.1:2379] }", "kubeadm"),
-            env,
-        );
+        let (config, warnings) = good(&smallest().replace("{ endpoints: [http://127.0.0.1:2379] }", "kubeadm"), env);
         let etcd = config.etcd.unwrap();
         assert_eq!(etcd.endpoints, ["https://127.0.0.1:2379"]);
         assert_eq!(etcd.members, Members::Discover);
@@ -379,51 +297,26 @@ fn kubeadm_takes_its_own_certificate_or_borrows_one_with_a_warning() {
         (tls.cert_file.unwrap(), tls.key_file.unwrap(), warnings.join("\n"))
     };
     let path = |name: &str| PathBuf::from(format!("/etc/kubernetes/pki/etcd/{name}"));
-    assert_eq!(
-        tls(&control_plane()),
-        (path("lifeboat.crt"), path("lifeboat.key"), String::new())
-    );
+    assert_eq!(tls(&control_plane()), (path("lifeboat.crt"), path("lifeboat.key"), String::new()));
     let mut old = MapEnv::default();
-    old.files
-        .extend(["healthcheck-client.crt", "healthcheck-client.key"].map(path));
+    old.files.extend(["healthcheck-client.crt", "healthcheck-client.key"].map(path));
     let (cert, key, warning) = tls(&old);
-    assert_eq!(
-        (cert, key),
-        (path("healthcheck-client.crt"), path("healthcheck-client.key"))
-    );
-    holds(
-        &warning,
-        &[
-            "config.yaml:2:7: warning: etcd: ",
-            "healthcheck-client certificate is used instead",
-        ],
-    );
+    assert_eq!((cert, key), (path("healthcheck-client.crt"), path("healthcheck-client.key")));
+    holds(&warning, &["config.yaml:2:7: warning: etcd: ", "healthcheck-client certificate is used instead"]);
     let (cert, _, warning) = tls(&MapEnv::default());
     assert_eq!(cert, path("lifeboat.crt"));
     holds(&warning, &["backups cannot start here"]);
-    let given = [
-        ("LIFEBOAT_ETCD_CERT_FILE", "/x.crt"),
-        ("LIFEBOAT_ETCD_KEY_FILE", "/x.key"),
-    ];
+    let given = [("LIFEBOAT_ETCD_CERT_FILE", "/x.crt"), ("LIFEBOAT_ETCD_KEY_FILE", "/x.key")];
     let vars = given.map(|(name, value)| (name.to_string(), value.to_string())).into();
-    let (cert, key, warning) = tls(&MapEnv {
-        vars,
-        ..MapEnv::default()
-    });
-    assert_eq!(
-        (cert, key, warning),
-        (PathBuf::from("/x.crt"), PathBuf::from("/x.key"), String::new())
-    );
+    let (cert, key, warning) = tls(&MapEnv { vars, ..MapEnv::default() });
+    assert_eq!((cert, key, warning), (PathBuf::from("/x.crt"), PathBuf::from("/x.key"), String::new()));
 }
 
 #[test]
 fn etcd_by_hand_is_checked() {
     const OLD: &str = "{ endpoints: [http://127.0.0.1:2379] }";
     let etcd = |text: &str| change(OLD, text);
-    holds(
-        &etcd("{ endpoints: [https://a:2379] }"),
-        &["need the CA", "fix: name it: tls: { ca_file: "],
-    );
+    holds(&etcd("{ endpoints: [https://a:2379] }"), &["need the CA", "fix: name it: tls: { ca_file: "]);
     holds(&etcd("{ endpoints: [https://a:2379], tls: {} }"), &["need the CA"]);
     holds(
         &etcd("{ endpoints: [https://a:2379], tls: { ca_file: /a, cert_file: /b } }"),
@@ -433,36 +326,22 @@ fn etcd_by_hand_is_checked() {
         &etcd("{ endpoints: [https://a:2379], tls: { ca_file: /a, key_file: /b } }"),
         &["`key_file` without `cert_file`"],
     );
-    holds(
-        &etcd("{ endpoints: [https://a:2379], tls: { ca_file: a.crt } }"),
-        &["ca_file: expected an absolute path"],
-    );
+    holds(&etcd("{ endpoints: [https://a:2379], tls: { ca_file: a.crt } }"), &["ca_file: expected an absolute path"]);
     holds(&etcd("{ endpoints: [http://a:1, https://b:2] }"), &["are mixed"]);
     holds(&etcd("{ endpoints: [] }"), &["no endpoint is named"]);
-    holds(
-        &etcd("{ endpoints: http://a:2379 }"),
-        &["expected a list of endpoints, found text"],
-    );
+    holds(&etcd("{ endpoints: http://a:2379 }"), &["expected a list of endpoints, found text"]);
     holds(&etcd("{ endpoints: [http://a] }"), &["names its port"]);
     holds(&etcd("{ endpoints: [http://a:0] }"), &["names its port"]);
     holds(&etcd("{ endpoints: [\"http://u:p@a:1\"] }"), &["no user or password"]);
     holds(&etcd("{ endpoints: [http://a:1/x] }"), &["ends with its port"]);
-    holds(
-        &etcd("{ endpoints: [http://a:1], user: root }"),
-        &["`user` and `password_file` belong together"],
-    );
+    holds(&etcd("{ endpoints: [http://a:1], user: root }"), &["`user` and `password_file` belong together"]);
     let secret = etcd("{ endpoints: [http://a:1], user: root, password: hunter2 }");
     holds(&secret, &["`password` is a secret", "password_file"]);
     assert!(!secret.contains("hunter2"));
     holds(&etcd("kubadm"), &["expected `kubeadm` or a mapping, found `kubadm`"]);
-    holds(
-        &etcd("{ members: all }"),
-        &["etcd.endpoints: is missing", "unknown value `all`"],
-    );
-    let (config, _) = good(
-        &smallest().replace(OLD, "{ endpoints: [\"http://[::1]:80/\"], members: endpoints }"),
-        &control_plane(),
-    );
+    holds(&etcd("{ members: all }"), &["etcd.endpoints: is missing", "unknown value `all`"]);
+    let (config, _) =
+        good(&smallest().replace(OLD, "{ endpoints: [\"http://[::1]:80/\"], members: endpoints }"), &control_plane());
     assert_eq!(config.etcd.unwrap().endpoints, ["http://[::1]:80"]);
 }
 

@@ -45,26 +45,13 @@ pub(crate) struct Entry {
 
 impl Node {
     pub(crate) fn text(text: &str, place: Place) -> Node {
-        Node {
-            place,
-            kind: Kind::Scalar {
-                text: text.to_string(),
-                plain: false,
-            },
-        }
+        Node { place, kind: Kind::Scalar { text: text.to_string(), plain: false } }
     }
 
     pub(crate) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Node)>, place: Place) -> Node {
         let entries = entries.into_iter();
-        let entries = entries.map(|(key, node)| Entry {
-            key: key.to_string(),
-            key_place: place,
-            node,
-        });
-        Node {
-            place,
-            kind: Kind::Map(entries.collect()),
-        }
+        let entries = entries.map(|(key, node)| Entry { key: key.to_string(), key_place: place, node });
+        Node { place, kind: Kind::Map(entries.collect()) }
     }
 
     /// Written, but without a value: `keep:` or `keep: null`.
@@ -86,10 +73,7 @@ impl Node {
 
     pub(crate) fn child(&self, segment: &str) -> Option<&Node> {
         match &self.kind {
-            Kind::Map(entries) => entries
-                .iter()
-                .find(|entry| entry.key == segment)
-                .map(|entry| &entry.node),
+            Kind::Map(entries) => entries.iter().find(|entry| entry.key == segment).map(|entry| &entry.node),
             Kind::List(items) => items.get(segment.parse::<usize>().ok()?),
             Kind::Scalar { .. } => None,
         }
@@ -114,11 +98,7 @@ impl Node {
                     let place = value.place;
                     let mut node = Node::map([], place);
                     node.set(rest, value);
-                    entries.push(Entry {
-                        key: first.to_string(),
-                        key_place: place,
-                        node,
-                    });
+                    entries.push(Entry { key: first.to_string(), key_place: place, node });
                 }
             },
             Kind::List(items) => {
@@ -144,17 +124,11 @@ fn is_number(text: &str) -> bool {
 pub(crate) fn parse(text: &str, source: &str, when_empty: &str) -> Result<Node, Vec<Finding>> {
     if text.len() > MAX_BYTES {
         let what = format!("{} bytes are no config; the limit is {MAX_BYTES}", text.len());
-        return Err(vec![Finding::of_file(
-            source,
-            what,
-            "check that this is the file you meant",
-        )]);
+        return Err(vec![Finding::of_file(source, what, "check that this is the file you meant")]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_yaml::from_str::<WellFormed>(text).map_err(|error| vec![syntax(&error, source)])?;
-    let options = LoaderOptions::default()
-        .error_on_duplicate_keys(true)
-        .prevent_coercion(true);
+    let options = LoaderOptions::default().error_on_duplicate_keys(true).prevent_coercion(true);
     let marked = parse_yaml_with_options(0, text, options).map_err(|error| vec![refused(&error, source)])?;
     let root = convert(&marked, Place::default());
     match &root.kind {
@@ -201,39 +175,25 @@ fn syntax(error: &serde_yaml::Error, source: &str) -> Finding {
 fn refused(error: &LoadError, source: &str) -> Finding {
     let position = |marker: &Marker| Some((marker.line(), marker.column()));
     match error {
-        LoadError::TopLevelMustBeMapping(m) | LoadError::TopLevelMustBeSequence(m) => at(
-            source,
-            position(m),
-            "a config is a mapping of fields".into(),
-            "begin with: cluster: NAME",
-        ),
-        LoadError::UnexpectedAnchor(m) => at(
-            source,
-            position(m),
-            "anchors and aliases (& and *) are not used here".into(),
-            "write the value out",
-        ),
+        LoadError::TopLevelMustBeMapping(m) | LoadError::TopLevelMustBeSequence(m) => {
+            at(source, position(m), "a config is a mapping of fields".into(), "begin with: cluster: NAME")
+        }
+        LoadError::UnexpectedAnchor(m) => {
+            at(source, position(m), "anchors and aliases (& and *) are not used here".into(), "write the value out")
+        }
         LoadError::UnexpectedTag(m) => at(
             source,
             position(m),
             "YAML tags (!) are not used here".into(),
             "leave the tag out, or put the text in quotes",
         ),
-        LoadError::MappingKeyMustBeScalar(m) => at(
-            source,
-            position(m),
-            "a field's name must be a word".into(),
-            "write name: value",
-        ),
+        LoadError::MappingKeyMustBeScalar(m) => {
+            at(source, position(m), "a field's name must be a word".into(), "write name: value")
+        }
         LoadError::DuplicateKey(both) => {
             let first = both.prev_key.span().start().map_or(0, Marker::line);
             let what = format!("`{}` is written twice, first in line {first}", both.key.as_str());
-            at(
-                source,
-                both.key.span().start().and_then(position),
-                what,
-                "keep one of the two",
-            )
+            at(source, both.key.span().start().and_then(position), what, "keep one of the two")
         }
         LoadError::ScanError(m, cause) => at(source, position(m), format!("this is not YAML: {cause}"), LOOK_HERE),
     }
@@ -242,46 +202,26 @@ fn refused(error: &LoadError, source: &str) -> Finding {
 /// A mapping or list is placed where its key stands: that is the word a person looks for.
 fn convert(marked: &Marked, key_place: Place) -> Node {
     let own = |span: &marked_yaml::Span| match span.start() {
-        Some(marker) => Place {
-            position: Some((marker.line(), marker.column())),
-            var: None,
-        },
+        Some(marker) => Place { position: Some((marker.line(), marker.column())), var: None },
         None => key_place,
     };
     match marked {
         Marked::Scalar(scalar) => {
             let text = scalar.as_str().to_string();
             let plain = scalar.may_coerce();
-            let place = if plain && text.is_empty() {
-                key_place
-            } else {
-                own(scalar.span())
-            };
-            Node {
-                place,
-                kind: Kind::Scalar { text, plain },
-            }
+            let place = if plain && text.is_empty() { key_place } else { own(scalar.span()) };
+            Node { place, kind: Kind::Scalar { text, plain } }
         }
         Marked::Sequence(items) => {
             let items = items.iter().map(|item| convert(item, own(item.span()))).collect();
-            Node {
-                place: key_place,
-                kind: Kind::List(items),
-            }
+            Node { place: key_place, kind: Kind::List(items) }
         }
         Marked::Mapping(fields) => {
             let entries = fields.iter().map(|(key, value)| {
                 let key_place = own(key.span());
-                Entry {
-                    key: key.as_str().to_string(),
-                    key_place,
-                    node: convert(value, key_place),
-                }
+                Entry { key: key.as_str().to_string(), key_place, node: convert(value, key_place) }
             });
-            Node {
-                place: key_place,
-                kind: Kind::Map(entries.collect()),
-            }
+            Node { place: key_place, kind: Kind::Map(entries.collect()) }
         }
     }
 }

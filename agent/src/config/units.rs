@@ -14,10 +14,7 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
 
 /// The shortest exact way to write a size; sizes that are no whole KiB cannot be written in a config.
 pub(crate) fn size_text(bytes: u64) -> String {
-    let (unit, factor) = SIZES
-        .iter()
-        .find(|(_, factor)| bytes.is_multiple_of(*factor))
-        .unwrap_or(&SIZES[3]);
+    let (unit, factor) = SIZES.iter().find(|(_, factor)| bytes.is_multiple_of(*factor)).unwrap_or(&SIZES[3]);
     format!("{}{unit}", bytes / factor)
 }
 
@@ -27,25 +24,11 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written_back() {
-        for (text, bytes) in [
-            ("12GiB", 12 << 30),
-            ("1TiB", 1 << 40),
-            ("512 MiB", 512 << 20),
-            ("1KiB", 1024),
-        ] {
+        for (text, bytes) in [("12GiB", 12 << 30), ("1TiB", 1 << 40), ("512 MiB", 512 << 20), ("1KiB", 1024)] {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
             assert_eq!(parse_size(&size_text(bytes)), Some(bytes), "{text}");
         }
-        for text in [
-            "",
-            "GiB",
-            "12",
-            "12GB",
-            "-1GiB",
-            "1.5GiB",
-            "99999999999999999999GiB",
-            "99999999TiB",
-        ] {
+        for text in ["", "GiB", "12", "12GB", "-1GiB", "1.5GiB", "99999999999999999999GiB", "99999999TiB"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
     }

@@ -42,23 +42,8 @@ pub async fn backup(
             stream(access, kit, clock, &member, left, progress).await
         })
         .await?;
-        let draft = Draft {
-            id,
-            slot,
-            slot_seconds: kit.slot_seconds,
-            captured_at,
-            member,
-        };
-        publish(
-            access.store(),
-            access.layout(),
-            &kit.signer,
-            draft,
-            captured,
-            before,
-            clock.now(),
-        )
-        .await
+        let draft = Draft { id, slot, slot_seconds: kit.slot_seconds, captured_at, member };
+        publish(access.store(), access.layout(), &kit.signer, draft, captured, before, clock.now()).await
     };
     match tokio::time::timeout(limit, work).await {
         Ok(published) => published,
@@ -103,9 +88,7 @@ async fn stream(
     let checked = tokio::task::spawn_blocking(move || check(&notes_dir, checks, &to_seal));
     let sealer = Sealer::new(&kit.recipients, move |piece| {
         // The upload hangs up only when it failed, and it tells why itself.
-        to_store
-            .blocking_send(piece)
-            .map_err(|_| std::io::Error::other("the upload stopped"))
+        to_store.blocking_send(piece).map_err(|_| std::io::Error::other("the upload stopped"))
     })?;
     let sealed = tokio::task::spawn_blocking(move || seal(sealer, seals));
     let (pumped, uploaded) = tokio::join!(pump(&mut snapshot, to_check, progress), send(upload, stores));

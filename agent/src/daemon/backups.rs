@@ -32,9 +32,8 @@ pub(super) async fn turn(shared: &Shared) -> Result<()> {
             Ok(None) => Duration::ZERO,
             Err(error) => {
                 tracing::error!(%error, reason = error.reason.name(), hint = error.hint, "backup failed");
-                let to_next = cron
-                    .next_after(shared.now())
-                    .map(|next| (next - shared.now()).to_std().unwrap_or_default());
+                let to_next =
+                    cron.next_after(shared.now()).map(|next| (next - shared.now()).to_std().unwrap_or_default());
                 backoff.next().min(to_next.unwrap_or(LONGEST))
             }
         };
@@ -74,11 +73,7 @@ async fn backup_if_due(shared: &Shared, cron: &Cron, seed: u64) -> Result<Option
     let watch = Stopwatch::start();
     let kit = BackupKit::from_config(&shared.config, &*shared.clock)?;
     let done = backup(&shared.access, &kit, &*shared.clock, Some(slot), &before, &|_, _| {}).await;
-    shared.count(
-        Role::Backup,
-        watch.elapsed(),
-        done.as_ref().err().map(|error| error.reason),
-    );
+    shared.count(Role::Backup, watch.elapsed(), done.as_ref().err().map(|error| error.reason));
     let published = done?;
     let manifest = &published.entry.manifest;
     if let Some(why) = &published.new_lineage {

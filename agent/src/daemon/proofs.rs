@@ -39,9 +39,8 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
                 Ok(()) => drop(later.remove(entry.id())),
                 Err(error) => {
                     tracing::error!(id = %entry.id(), %error, reason = error.reason.name(), hint = error.hint, "proof inconclusive");
-                    let (at, backoff) = later
-                        .entry(entry.id().clone())
-                        .or_insert_with(|| (shared.now(), Backoff::new()));
+                    let (at, backoff) =
+                        later.entry(entry.id().clone()).or_insert_with(|| (shared.now(), Backoff::new()));
                     *at = shared.now() + backoff.next();
                 }
             }

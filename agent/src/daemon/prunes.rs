@@ -50,20 +50,8 @@ async fn prune_once(shared: &Shared, signer: &Signer) -> Result<()> {
     if let Some(freeze) = &plan.frozen {
         tracing::warn!(why = %freeze, "prune is frozen");
     }
-    let done = prune::apply(
-        shared.access.store(),
-        shared.access.layout(),
-        signer,
-        &catalog,
-        &plan,
-        now,
-    )
-    .await;
-    shared.count(
-        Role::Prune,
-        watch.elapsed(),
-        done.as_ref().err().map(|error| error.reason),
-    );
+    let done = prune::apply(shared.access.store(), shared.access.layout(), signer, &catalog, &plan, now).await;
+    shared.count(Role::Prune, watch.elapsed(), done.as_ref().err().map(|error| error.reason));
     let done = done?;
     if !done.marked.is_empty() || !done.deleted.is_empty() {
         tracing::info!(

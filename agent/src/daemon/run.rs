@@ -57,10 +57,7 @@ pub async fn run(config: Config, env: &dyn Env, clock: Arc<dyn Clock>) -> Result
     shared.stop.cancel();
     let drained = tokio::time::timeout(DRAIN, async { while loops.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        tracing::warn!(
-            "a run did not end within {} s and is given up; nothing of it is published",
-            DRAIN.as_secs()
-        );
+        tracing::warn!("a run did not end within {} s and is given up; nothing of it is published", DRAIN.as_secs());
         loops.shutdown().await;
     }
     served.abort();
@@ -99,12 +96,7 @@ fn say_what_runs(config: &Config, access: &Access, binaries: &[EtcdBinary]) {
 
 /// Reads the catalog regularly, so that gauges stay true while nothing happens here.
 async fn refreshes(shared: &Shared) -> Result<()> {
-    let period = shared
-        .config
-        .schedule
-        .backup
-        .as_ref()
-        .map_or(REFRESH, |cron| cron.period_near(shared.now()));
+    let period = shared.config.schedule.backup.as_ref().map_or(REFRESH, |cron| cron.period_near(shared.now()));
     loop {
         if let Err(error) = shared.refresh().await {
             tracing::error!(%error, reason = error.reason.name(), "the store cannot be read");
@@ -113,10 +105,7 @@ async fn refreshes(shared: &Shared) -> Result<()> {
             Ok(free) => ::metrics::gauge!("lifeboat_scratch_free_bytes").set(free as f64),
             Err(error) => tracing::warn!(%error, "the scratch dir's free space is not known"),
         }
-        if !shared
-            .sleep("catalog", (period / 2).clamp(Duration::from_secs(1), REFRESH))
-            .await
-        {
+        if !shared.sleep("catalog", (period / 2).clamp(Duration::from_secs(1), REFRESH)).await {
             return Ok(());
         }
     }

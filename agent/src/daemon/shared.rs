@@ -46,15 +46,7 @@ impl Shared {
         stop: CancellationToken,
     ) -> Arc<Shared> {
         let state = Mutex::default();
-        Arc::new(Shared {
-            config,
-            access,
-            yardstick,
-            clock,
-            stop,
-            changed: Notify::new(),
-            state,
-        })
+        Arc::new(Shared { config, access, yardstick, clock, stop, changed: Notify::new(), state })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

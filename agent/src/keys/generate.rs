@@ -66,23 +66,14 @@ pub fn generate(role: KeyRole, dir: &Path, cluster: Option<&str>, store: Option<
         config.push(format!("keys.identity_file: {}", at(PROOF_IDENTITY.secret)));
     }
     if wants(KeyRole::Recovery) {
-        let operator = planned
-            .iter()
-            .find(|file| file.name == "operator.sign.pub")
-            .map(|file| file.text.clone());
+        let operator = planned.iter().find(|file| file.name == "operator.sign.pub").map(|file| file.text.clone());
         let comments = recovery_comments(cluster, store, operator.as_deref().map(String::as_str));
         identity(&RECOVERY_IDENTITY, &comments, &mut planned);
         config.push(format!("keys.recipients: add {}", at(RECOVERY_IDENTITY.public)));
     }
     write_all(dir, &planned)?;
-    let files = planned
-        .iter()
-        .map(|file| Made {
-            path: dir.join(file.name),
-            what: file.what,
-            keep: file.keep,
-        })
-        .collect();
+    let files =
+        planned.iter().map(|file| Made { path: dir.join(file.name), what: file.what, keep: file.keep }).collect();
     Ok(Keys { files, config })
 }
 
@@ -108,11 +99,7 @@ fn config_line(role: KeyRole, secret: &str, public: &str) -> String {
 fn signing_pair(secret: &'static str, public: &'static str, planned: &mut Vec<Planned>) -> Result<()> {
     let failed = |source: minisign::PError| Error::new(Reason::Internal, "cannot make a signing key").because(source);
     let pair = minisign::KeyPair::generate_unencrypted_keypair().map_err(failed)?;
-    let secret_text = pair
-        .sk
-        .to_box(Some("lifeboat signing key"))
-        .map_err(failed)?
-        .into_string();
+    let secret_text = pair.sk.to_box(Some("lifeboat signing key")).map_err(failed)?.into_string();
     let public_text = pair.pk.to_box().map_err(failed)?.into_string();
     planned.push(Planned {
         name: secret,
@@ -154,10 +141,7 @@ fn identity(files: &IdentityFiles, comments: &str, planned: &mut Vec<Planned>) {
     let secret = identity.to_string();
     planned.push(Planned {
         name: files.secret,
-        text: Zeroizing::new(format!(
-            "{comments}# public key: {recipient}\n{}\n",
-            secret.expose_secret()
-        )),
+        text: Zeroizing::new(format!("{comments}# public key: {recipient}\n{}\n", secret.expose_secret())),
         mode: SECRET,
         what: "opens backups",
         keep: files.keep,
@@ -186,11 +170,7 @@ fn recovery_comments(cluster: Option<&str>, store: Option<&str>, operator: Optio
 
 fn write_all(dir: &Path, planned: &[Planned]) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|source| Error::io("create", dir.display(), source))?;
-    if let Some(there) = planned
-        .iter()
-        .map(|file| dir.join(file.name))
-        .find(|path| path.exists())
-    {
+    if let Some(there) = planned.iter().map(|file| dir.join(file.name)).find(|path| path.exists()) {
         return Err(Error::new(
             Reason::TargetNotEmpty,
             format!("{} exists and is never overwritten", there.display()),

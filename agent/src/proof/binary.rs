@@ -23,11 +23,7 @@ pub fn find(config: &config::Proof, env: &dyn config::Env) -> Result<Vec<EtcdBin
     for (minor, path) in &config.etcd {
         let binary = ask(path.clone())?;
         if format!("{}.{}", binary.minor.0, binary.minor.1) != *minor {
-            let text = format!(
-                "proof.etcd says that {} is {minor}, but it is {}",
-                path.display(),
-                binary.version
-            );
+            let text = format!("proof.etcd says that {} is {minor}, but it is {}", path.display(), binary.version);
             return Err(Error::new(Reason::Config, text).hint("correct the version or the path"));
         }
         found.push(binary);
@@ -37,25 +33,14 @@ pub fn find(config: &config::Proof, env: &dyn config::Env) -> Result<Vec<EtcdBin
 
 fn ask(path: PathBuf) -> Result<EtcdBinary> {
     let unusable = |why: String| {
-        Error::new(
-            Reason::NoEtcdBinary,
-            format!("{} is not a usable etcd: {why}", path.display()),
-        )
-        .hint("give the path of an etcd server under proof.etcd, or put one on PATH")
+        Error::new(Reason::NoEtcdBinary, format!("{} is not a usable etcd: {why}", path.display()))
+            .hint("give the path of an etcd server under proof.etcd, or put one on PATH")
     };
-    let output = Command::new(&path)
-        .arg("--version")
-        .env_clear()
-        .output()
-        .map_err(|source| unusable(source.to_string()))?;
+    let output =
+        Command::new(&path).arg("--version").env_clear().output().map_err(|source| unusable(source.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text
-        .lines()
-        .find_map(|line| line.strip_prefix("etcd Version: "))
-        .map(str::trim);
-    let version = version
-        .ok_or_else(|| unusable("it does not answer --version like one".to_owned()))?
-        .to_owned();
+    let version = text.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(str::trim);
+    let version = version.ok_or_else(|| unusable("it does not answer --version like one".to_owned()))?.to_owned();
     let minor = minor(&version).ok_or_else(|| unusable(format!("its version is {version:?}")))?;
     Ok(EtcdBinary { path, version, minor })
 }
@@ -69,29 +54,15 @@ fn minor(version: &str) -> Option<(u32, u32)> {
 /// A database must not be opened by an older minor version than the one that wrote it.
 pub fn choose<'a>(binaries: &'a [EtcdBinary], manifest: &Manifest) -> Result<&'a EtcdBinary> {
     let wrote = minor(&manifest.etcd.version).ok_or_else(|| {
+        Error::new(Reason::NoEtcdBinary, format!("the backup names no etcd version: {:?}", manifest.etcd.version))
+    })?;
+    binaries.iter().filter(|binary| binary.minor >= wrote).min_by_key(|binary| binary.minor).ok_or_else(|| {
+        let have: Vec<&str> = binaries.iter().map(|binary| binary.version.as_str()).collect();
+        let have = if have.is_empty() { "none is here".to_owned() } else { format!("here: {}", have.join(", ")) };
         Error::new(
             Reason::NoEtcdBinary,
-            format!("the backup names no etcd version: {:?}", manifest.etcd.version),
+            format!("no etcd {}.{} or newer to boot the backup with; {have}", wrote.0, wrote.1),
         )
-    })?;
-    binaries
-        .iter()
-        .filter(|binary| binary.minor >= wrote)
-        .min_by_key(|binary| binary.minor)
-        .ok_or_else(|| {
-            let have: Vec<&str> = binaries.iter().map(|binary| binary.version.as_str()).collect();
-            let have = if have.is_empty() {
-                "none is here".to_owned()
-            } else {
-                format!("here: {}", have.join(", "))
-            };
-            Error::new(
-                Reason::NoEtcdBinary,
-                format!(
-                    "no etcd {}.{} or newer to boot the backup with; {have}",
-                    wrote.0, wrote.1
-                ),
-            )
-            .hint("add one under proof.etcd, or set proof.level: sound")
-        })
+        .hint("add one under proof.etcd, or set proof.level: sound")
+    })
 }

@@ -4,7 +4,6 @@ use super::binary::EtcdBinary;
 use crate::catalog::manifest::{Manifest, Step};
 use crate::clock::Stopwatch;
 use crate::error::{Error, Reason, Result};
-use crate::scratch::PID_FILE;
 use etcd_client::{Client, GetOptions};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -40,35 +39,19 @@ pub(super) async fn boot(binary: &EtcdBinary, scratch: &Path, data_dir: &Path, m
         found: format!("etcd {}: {found}", binary.version),
     });
     let watch = Stopwatch::start();
-    client
-        .put(PROBE_KEY, manifest.id.to_string(), None)
-        .await
-        .map_err(|e| refused("write", e))?;
+    client.put(PROBE_KEY, manifest.id.to_string(), None).await.map_err(|e| refused("write", e))?;
     server.stop().await?;
     let mut server = Server::start(binary, scratch, data_dir, manifest)?;
     let mut client = server.answer().await?;
     let read = client.get(PROBE_KEY, None).await.map_err(|e| refused("read", e))?;
-    let written = read
-        .kvs()
-        .first()
-        .is_some_and(|kv| kv.value() == manifest.id.as_str().as_bytes());
+    let written = read.kvs().first().is_some_and(|kv| kv.value() == manifest.id.as_str().as_bytes());
     if !written {
-        return Err(Error::new(
-            Reason::ProofFailed,
-            "a write to the restored etcd did not survive its restart",
-        ));
+        return Err(Error::new(Reason::ProofFailed, "a write to the restored etcd did not survive its restart"));
     }
     server.stop().await?;
     let found = "a write was taken and survived a restart".to_owned();
-    steps.push(Step {
-        name: "restarted".to_owned(),
-        took_seconds: watch.seconds(),
-        found,
-    });
-    Ok(Booted {
-        steps,
-        version: binary.version.clone(),
-    })
+    steps.push(Step { name: "restarted".to_owned(), took_seconds: watch.seconds(), found });
+    Ok(Booted { steps, version: binary.version.clone() })
 }
 
 /// Revision, key count and hash, as the booted server sees them.
@@ -96,10 +79,7 @@ fn differ<T: PartialEq + std::fmt::Display>(what: &str, found: T, wanted: T) -> 
     if found == wanted {
         return Ok(());
     }
-    Err(Error::new(
-        Reason::ProofFailed,
-        format!("the booted etcd's {what} is {found}, the manifest says {wanted}"),
-    ))
+    Err(Error::new(Reason::ProofFailed, format!("the booted etcd's {what} is {found}, the manifest says {wanted}")))
 }
 
 fn refused(what: &str, source: etcd_client::Error) -> Error {
@@ -138,30 +118,17 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| Error::io("start", binary.path.display(), source))?;
-        let server = Server {
-            child,
-            socket: scratch.join(CLIENT_SOCKET),
-            log,
-        };
-        // For the next proof, should this one be killed: nothing else would end its etcd.
-        let (note, pid) = (scratch.join(PID_FILE), server.child.id().unwrap_or_default());
-        std::fs::write(&note, pid.to_string()).map_err(|source| Error::io("write", note.display(), source))?;
-        Ok(server)
+        Ok(Server { child, socket: scratch.join(CLIENT_SOCKET), log })
     }
 
     /// Waits until etcd serves a linearizable read; says its last words if it does not.
     async fn answer(&mut self) -> Result<Client> {
         let watch = Stopwatch::start();
         while watch.elapsed() < ANSWER_WITHIN {
-            if let Some(status) = self
-                .child
-                .try_wait()
-                .map_err(|source| Error::io("watch", "the booted etcd", source))?
+            if let Some(status) =
+                self.child.try_wait().map_err(|source| Error::io("watch", "the booted etcd", source))?
             {
-                let text = format!(
-                    "etcd did not start on the restored data dir ({status}): {}",
-                    self.last_words()
-                );
+                let text = format!("etcd did not start on the restored data dir ({status}): {}", self.last_words());
                 return Err(Error::new(Reason::ProofFailed, text));
             }
             if let Ok(client) = self.connect().await {
@@ -169,11 +136,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let text = format!(
-            "etcd did not answer within {} s: {}",
-            ANSWER_WITHIN.as_secs(),
-            self.last_words()
-        );
+        let text = format!("etcd did not answer within {} s: {}", ANSWER_WITHIN.as_secs(), self.last_words());
         Err(Error::new(Reason::Budget, text).hint("give the prover more processor, or set proof.level: sound"))
     }
 
@@ -181,11 +144,7 @@ impl Server {
         let socket = self.socket.clone();
         let dial = tower::service_fn(move |_: Uri| {
             let socket = socket.clone();
-            async move {
-                tokio::net::UnixStream::connect(socket)
-                    .await
-                    .map(hyper_util::rt::TokioIo::new)
-            }
+            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
         });
         let endpoint = Endpoint::from_static("http://localhost").timeout(Duration::from_secs(5));
         let channel = endpoint.connect_with_connector(dial).await?;
@@ -200,10 +159,7 @@ impl Server {
         let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await;
         if ended.is_err() {
             self.signal(rustix::process::Signal::KILL);
-            self.child
-                .wait()
-                .await
-                .map_err(|source| Error::io("end", "the booted etcd", source))?;
+            self.child.wait().await.map_err(|source| Error::io("end", "the booted etcd", source))?;
         }
         // A socket file that stays would make the next start fail.
         for socket in [CLIENT_SOCKET, PEER_SOCKET] {
@@ -218,11 +174,7 @@ impl Server {
 
     /// To the whole group: nothing that etcd may have started outlives the proof.
     fn signal(&self, signal: rustix::process::Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid
             && let Err(error) = rustix::process::kill_process_group(pid, signal)
         {

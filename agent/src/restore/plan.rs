@@ -26,10 +26,7 @@ pub enum Members {
     /// Those of the backup, where it knows exactly one.
     FromBackup,
     /// As on etcdutl's command line.
-    Given {
-        name: String,
-        initial_cluster: Vec<MemberSpec>,
-    },
+    Given { name: String, initial_cluster: Vec<MemberSpec> },
 }
 
 /// Everything that is decided: the same plan always builds the same data dir.
@@ -66,15 +63,7 @@ pub fn plan(manifest: &Manifest, target: Target, members: Members, token: String
             .hint("give --name and --initial-cluster NAME=URL as etcdutl takes them")
             .because(source)
     })?;
-    Ok(RestorePlan {
-        target,
-        name,
-        members,
-        token,
-        needed_bytes,
-        free_bytes,
-        data,
-    })
+    Ok(RestorePlan { target, name, members, token, needed_bytes, free_bytes, data })
 }
 
 fn from_backup(manifest: &Manifest) -> Result<(String, Vec<MemberSpec>)> {
@@ -82,10 +71,7 @@ fn from_backup(manifest: &Manifest) -> Result<(String, Vec<MemberSpec>)> {
         .etcd
         .members
         .iter()
-        .map(|member| MemberSpec {
-            name: member.name.clone(),
-            peer_urls: member.peer_urls.clone(),
-        })
+        .map(|member| MemberSpec { name: member.name.clone(), peer_urls: member.peer_urls.clone() })
         .collect();
     match members.as_slice() {
         [only] => Ok((only.name.clone(), members)),
@@ -122,10 +108,7 @@ pub fn require_empty(dir: &Path) -> Result<()> {
 /// `<dir>.partial`, beside the target.
 pub(super) fn partial(target: &Path) -> Result<PathBuf> {
     let Some(name) = target.file_name() else {
-        return Err(Error::new(
-            Reason::Usage,
-            format!("{} cannot be a data dir", target.display()),
-        ));
+        return Err(Error::new(Reason::Usage, format!("{} cannot be a data dir", target.display())));
     };
     let mut partial = OsString::from(name);
     partial.push(".partial");

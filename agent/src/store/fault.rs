@@ -7,9 +7,8 @@ use std::error::Error as StdError;
 pub(super) fn classify(operation: &'static str, object: &str, url: &str, source: object_store::Error) -> Error {
     let text = chain(&source);
     let reason = reason(&source, &text);
-    let error = Error::new(reason, format!("cannot {operation} {object} in {url}"))
-        .on(operation, object)
-        .because(source);
+    let error =
+        Error::new(reason, format!("cannot {operation} {object} in {url}")).on(operation, object).because(source);
     match hint(reason) {
         Some(hint) => error.hint(hint),
         None => error,
@@ -25,9 +24,7 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         next = cause.source();
     }
     // Names of buckets, hosts and ports must not be read as words: port 45031 is no status 503.
-    let words = text
-        .split_whitespace()
-        .filter(|word| !word.starts_with("http://") && !word.starts_with("https://"));
+    let words = text.split_whitespace().filter(|word| !word.starts_with("http://") && !word.starts_with("https://"));
     words.collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
@@ -58,14 +55,7 @@ fn reason(source: &object_store::Error, text: &str) -> Reason {
         }
         _ if says(&["slowdown", "429 too many requests", "503 service unavailable"]) => Reason::StoreThrottled,
         _ if says(&["certificate", "tls", "handshake"]) => Reason::StoreTls,
-        _ if says(&[
-            "connection refused",
-            "dns",
-            "connect error",
-            "error trying to connect",
-            "unreachable",
-        ]) =>
-        {
+        _ if says(&["connection refused", "dns", "connect error", "error trying to connect", "unreachable"]) => {
             Reason::StoreUnreachable
         }
         _ if says(&["timed out", "timeout"]) => Reason::StoreTimeout,

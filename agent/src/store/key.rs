@@ -52,9 +52,7 @@ pub enum Kind {
 
 impl Layout {
     pub fn new(cluster: &ClusterName) -> Self {
-        Layout {
-            cluster: cluster.clone(),
-        }
+        Layout { cluster: cluster.clone() }
     }
 
     pub fn cluster(&self) -> &ClusterName {
@@ -145,12 +143,9 @@ mod tests {
         ] {
             assert_eq!(layout.parse(key.as_str()), Some((id.clone(), kind, key.clone())));
         }
-        for foreign in [
-            "prod-eu-1/backups/x/db.zst.age",
-            "prod-eu-1/readme",
-            "other/backups/a/manifest.json",
-            "prod-eu-1",
-        ] {
+        for foreign in
+            ["prod-eu-1/backups/x/db.zst.age", "prod-eu-1/readme", "other/backups/a/manifest.json", "prod-eu-1"]
+        {
             assert_eq!(layout.parse(foreign), None);
         }
         let deep = format!("{}/more", layout.blob(&id));

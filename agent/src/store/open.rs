@@ -20,23 +20,11 @@ impl Store {
         match config.location()? {
             Location::File(path) => {
                 let (inner, prefix) = open_folder(&path, &url)?;
-                Ok(Store {
-                    inner,
-                    name,
-                    url,
-                    prefix,
-                    folder: Some(path),
-                })
+                Ok(Store { inner, name, url, prefix, folder: Some(path) })
             }
             Location::S3 { bucket, prefix } => {
                 let (inner, prefix) = open_s3(&bucket, &prefix, config)?;
-                Ok(Store {
-                    inner,
-                    name,
-                    url,
-                    prefix,
-                    folder: None,
-                })
+                Ok(Store { inner, name, url, prefix, folder: None })
             }
         }
     }
@@ -62,15 +50,9 @@ fn open_s3(bucket: &str, prefix: &str, config: &StoreConfig) -> Result<(Arc<dyn 
         .with_timeout(config.timeout)
         .with_connect_timeout(Duration::from_secs(5))
         .with_user_agent(http_agent());
-    let retry = RetryConfig {
-        max_retries: RETRIES,
-        retry_timeout: RETRY_FOR,
-        ..RetryConfig::default()
-    };
-    let mut builder = AmazonS3Builder::from_env()
-        .with_client_options(client)
-        .with_retry(retry)
-        .with_bucket_name(bucket);
+    let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_FOR, ..RetryConfig::default() };
+    let mut builder =
+        AmazonS3Builder::from_env().with_client_options(client).with_retry(retry).with_bucket_name(bucket);
     for (name, value) in config.all_options()? {
         let key: AmazonS3ConfigKey = name.to_lowercase().parse().map_err(|_| {
             Error::new(Reason::Config, format!("unknown S3 option {name:?}"))
@@ -84,11 +66,7 @@ fn open_s3(bucket: &str, prefix: &str, config: &StoreConfig) -> Result<(Arc<dyn 
             .because(source)
     })?;
     let prefix = Path::parse(prefix).map_err(|source| {
-        Error::new(
-            Reason::Config,
-            format!("the prefix of {url} is not a valid object path"),
-        )
-        .because(source)
+        Error::new(Reason::Config, format!("the prefix of {url} is not a valid object path")).because(source)
     })?;
     Ok((Arc::new(store), prefix))
 }

@@ -42,14 +42,7 @@ pub struct Upload {
 
 impl Upload {
     pub(super) fn new(inner: Box<dyn MultipartUpload>, store: Store, key: ObjectKey) -> Self {
-        Upload {
-            inner: Some(inner),
-            store,
-            key,
-            part: Vec::new(),
-            part_bytes: 0,
-            in_flight: JoinSet::new(),
-        }
+        Upload { inner: Some(inner), store, key, part: Vec::new(), part_bytes: 0, in_flight: JoinSet::new() }
     }
 
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {

@@ -52,11 +52,7 @@ fn rules(mut args: impl Iterator<Item = String>) -> Result<Rules, String> {
     };
     while let Some(flag) = args.next() {
         let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
-        let number = || {
-            value
-                .parse::<u32>()
-                .map_err(|_| format!("{flag} {value}: not a number"))
-        };
+        let number = || value.parse::<u32>().map_err(|_| format!("{flag} {value}: not a number"));
         let a_span = || span::parse(&value).map_err(|error| format!("{flag}: {error}"));
         match flag.as_str() {
             "--last" => keep.last = number()?,
@@ -68,22 +64,12 @@ fn rules(mut args: impl Iterator<Item = String>) -> Result<Rules, String> {
             "--within" => keep.within = Some(a_span()?),
             "--min-proven" => keep.min_proven = number()?,
             "--min-age" => rules.min_age = a_span()?,
-            "--zone" => {
-                rules.time_zone = value
-                    .parse()
-                    .map_err(|_| format!("{flag} {value}: no such time zone"))?
-            }
+            "--zone" => rules.time_zone = value.parse().map_err(|_| format!("{flag} {value}: no such time zone"))?,
             _ => return Err(format!("{flag}: no such flag")),
         }
     }
     if keep == Keep::default() {
-        keep = Keep {
-            within: Some(Duration::from_secs(48 * 3600)),
-            daily: 14,
-            weekly: 8,
-            monthly: 12,
-            ..keep
-        };
+        keep = Keep { within: Some(Duration::from_secs(48 * 3600)), daily: 14, weekly: 8, monthly: 12, ..keep };
     }
     rules.keep = Some(keep);
     Ok(rules)
@@ -96,25 +82,13 @@ fn year() -> Vec<Facts> {
         let captured_at = newest - TimeDelta::minutes(30 * n);
         let at = captured_at + TimeDelta::minutes(1);
         let standing = match n {
-            0 | 1 => Standing::Unproven {
-                because: Because::NotTried,
-            },
-            1000..1048 => Standing::Failed {
-                level: Level::Sound,
-                at,
-            },
-            _ => Standing::Proven {
-                level: Level::Booted,
-                at,
-                took_seconds: 41.0,
-            },
+            0 | 1 => Standing::Unproven { because: Because::NotTried },
+            1000..1048 => Standing::Failed { level: Level::Sound, at },
+            _ => Standing::Proven { level: Level::Booted, at, took_seconds: 41.0 },
         };
         Facts {
             // Any numbers that look random will do: multiples of an odd constant never repeat.
-            id: BackupId::new(
-                captured_at,
-                n.unsigned_abs().wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            ),
+            id: BackupId::new(captured_at, n.unsigned_abs().wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             lineage: "made-up".to_owned(),
             revision: 48_000_000 - n * 5000,
             captured_at,
@@ -134,29 +108,15 @@ fn print(plan: &Plan) {
     let kept: Vec<_> = plan.kept().collect();
     for verdict in &kept {
         let reasons: Vec<String> = verdict.reasons.iter().map(Reason::to_string).collect();
-        println!(
-            "  {}  {}  {}",
-            verdict.id.short(6),
-            verdict.id.captured_at().format("%a %F %R"),
-            reasons.join("; ")
-        );
+        println!("  {}  {}  {}", verdict.id.short(6), verdict.id.captured_at().format("%a %F %R"), reasons.join("; "));
     }
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
     for verdict in &kept {
         let distinct: BTreeSet<String> = verdict.reasons.iter().map(Reason::group).collect();
-        distinct
-            .into_iter()
-            .for_each(|group| *groups.entry(group).or_default() += 1);
+        distinct.into_iter().for_each(|group| *groups.entry(group).or_default() += 1);
     }
-    let groups: Vec<String> = groups
-        .iter()
-        .map(|(group, count)| format!("{group}: {count}"))
-        .collect();
+    let groups: Vec<String> = groups.iter().map(|(group, count)| format!("{group}: {count}")).collect();
     println!("keep {:<6} {}", kept.len(), groups.join("   "));
-    let marked: Vec<_> = plan
-        .verdicts
-        .iter()
-        .filter(|v| matches!(v.action, Action::Mark { .. }))
-        .collect();
+    let marked: Vec<_> = plan.verdicts.iter().filter(|v| matches!(v.action, Action::Mark { .. })).collect();
     println!("mark {:<6} no rule keeps them", marked.len());
 }

@@ -6,24 +6,15 @@ fn at(hour: i64) -> DateTime<Utc> {
 }
 
 fn proven() -> Standing {
-    Standing::Proven {
-        level: Level::Booted,
-        at: at(0),
-        took_seconds: 41.0,
-    }
+    Standing::Proven { level: Level::Booted, at: at(0), took_seconds: 41.0 }
 }
 
 fn unproven() -> Standing {
-    Standing::Unproven {
-        because: Because::NotTried,
-    }
+    Standing::Unproven { because: Because::NotTried }
 }
 
 fn failed() -> Standing {
-    Standing::Failed {
-        level: Level::Sound,
-        at: at(0),
-    }
+    Standing::Failed { level: Level::Sound, at: at(0) }
 }
 
 /// A trusted backup of hour `hour`; its id begins with the hour's two digits, so lists are easy to read.
@@ -51,41 +42,24 @@ fn by_default(candidates: &[Candidate]) -> Result<Choice, Refusal> {
 fn missing(candidates: &[Candidate], wanted: &Candidate) -> Vec<&'static str> {
     let want = Want::This(wanted.id.clone());
     match choose(candidates, &want, &Allow::default(), at(20)) {
-        Err(Refusal {
-            kind: RefusalKind::NeedsConsent { missing },
-            ..
-        }) => missing,
+        Err(Refusal { kind: RefusalKind::NeedsConsent { missing }, .. }) => missing,
         Ok(_) => vec![],
         Err(other) => panic!("{other}"),
     }
 }
 
-const ALL: Allow = Allow {
-    unproven: true,
-    older: true,
-    unverified: true,
-};
+const ALL: Allow = Allow { unproven: true, older: true, unverified: true };
 
 #[test]
 fn the_newest_proven_is_the_default() {
-    let all = [
-        backup("a", 1, proven()),
-        backup("a", 3, unproven()),
-        backup("a", 2, proven()),
-        backup("a", 4, failed()),
-    ];
+    let all =
+        [backup("a", 1, proven()), backup("a", 3, unproven()), backup("a", 2, proven()), backup("a", 4, failed())];
     let choice = by_default(&all).unwrap();
     assert_eq!(choice.id, all[2].id);
     assert_eq!(choice.why, ["the newest proven"]);
-    assert_eq!(
-        choice.notes,
-        ["1 newer backup is not proven", "1 newer backup is known to be damaged"]
-    );
+    assert_eq!(choice.notes, ["1 newer backup is not proven", "1 newer backup is known to be damaged"]);
     let choice = by_default(&all[..1]).unwrap();
-    assert_eq!(
-        (choice.why, choice.notes),
-        (vec!["the newest, and the newest proven".to_owned()], vec![])
-    );
+    assert_eq!((choice.why, choice.notes), (vec!["the newest, and the newest proven".to_owned()], vec![]));
 }
 
 #[test]
@@ -132,42 +106,20 @@ fn each_objection_has_its_own_word() {
 fn a_refusal_says_what_to_type() {
     let all = [backup("a", 1, failed()), backup("a", 2, proven())];
     let refusal = choose(&all, &Want::This(all[0].id.clone()), &Allow::default(), at(20)).unwrap_err();
-    assert_eq!(
-        refusal.text,
-        "backup 010000 failed its proof at sound, and is older than 020000, the newest proven"
-    );
-    assert_eq!(
-        refusal.hint,
-        "to restore it nevertheless: lifeboat restore 010000 --allow unproven --allow older"
-    );
-    let allow = Allow {
-        older: true,
-        ..Allow::default()
-    };
+    assert_eq!(refusal.text, "backup 010000 failed its proof at sound, and is older than 020000, the newest proven");
+    assert_eq!(refusal.hint, "to restore it nevertheless: lifeboat restore 010000 --allow unproven --allow older");
+    let allow = Allow { older: true, ..Allow::default() };
     let refusal = choose(&all, &Want::This(all[0].id.clone()), &allow, at(20)).unwrap_err();
-    assert_eq!(
-        refusal.kind,
-        RefusalKind::NeedsConsent {
-            missing: vec!["unproven"]
-        }
-    );
+    assert_eq!(refusal.kind, RefusalKind::NeedsConsent { missing: vec!["unproven"] });
 }
 
 #[test]
 fn nothing_proven_is_refused_and_the_newest_is_offered_by_name() {
-    let all = [
-        backup("a", 1, unproven()),
-        backup("a", 2, unproven()),
-        backup("a", 3, failed()),
-    ];
+    let all = [backup("a", 1, unproven()), backup("a", 2, unproven()), backup("a", 3, failed())];
     let refusal = by_default(&all).unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::NotUsable);
     assert_eq!(refusal.text, "none of the 3 trusted backups is proven");
-    assert!(
-        refusal.hint.contains("lifeboat restore 020000 --allow unproven"),
-        "{}",
-        refusal.hint
-    );
+    assert!(refusal.hint.contains("lifeboat restore 020000 --allow unproven"), "{}", refusal.hint);
 }
 
 #[test]
@@ -185,9 +137,7 @@ fn a_new_lineage_without_a_proof_does_not_fall_back_silently() {
     assert_eq!(refusal.kind, RefusalKind::NotUsable);
     assert!(refusal.text.contains("since the cluster was restored or re-created"));
     assert!(
-        refusal
-            .hint
-            .contains("lifeboat restore 020000 --allow unproven, or lifeboat restore 010000 --allow older")
+        refusal.hint.contains("lifeboat restore 020000 --allow unproven, or lifeboat restore 010000 --allow older")
     );
     assert_eq!(missing(&all, &all[0]), ["older"]);
 }
@@ -210,25 +160,15 @@ fn a_backup_dated_in_the_future_is_named_and_not_hidden() {
 
 #[test]
 fn a_date_in_the_future_does_not_make_a_lineage_the_newest() {
-    let all = [
-        backup("old", 1, proven()),
-        backup("old", 30, proven()),
-        backup("new", 5, proven()),
-    ];
+    let all = [backup("old", 1, proven()), backup("old", 30, proven()), backup("new", 5, proven())];
     assert_eq!(by_default(&all).unwrap().id, all[2].id);
     let dead_clock = choose(&all, &Want::NewestProven, &Allow::default(), at(-1000)).unwrap();
-    assert_eq!(
-        dead_clock.id, all[1].id,
-        "with a dead clock at the restore all are ahead, and dates are all there is"
-    );
+    assert_eq!(dead_clock.id, all[1].id, "with a dead clock at the restore all are ahead, and dates are all there is");
 }
 
 #[test]
 fn forged_backups_decide_nothing_for_others() {
-    let forged = [
-        untrusted(backup("a", 8, unproven())),
-        untrusted(backup("forged", 9, unproven())),
-    ];
+    let forged = [untrusted(backup("a", 8, unproven())), untrusted(backup("forged", 9, unproven()))];
     let all = [backup("a", 1, proven()), forged[0].clone(), forged[1].clone()];
     let choice = by_default(&all).unwrap();
     assert_eq!(choice.id, all[0].id);
@@ -237,36 +177,18 @@ fn forged_backups_decide_nothing_for_others() {
 
 #[test]
 fn with_no_trust_at_all_one_can_still_name_a_backup() {
-    let all = [
-        untrusted(backup("a", 1, unproven())),
-        untrusted(backup("a", 2, unproven())),
-    ];
+    let all = [untrusted(backup("a", 1, unproven())), untrusted(backup("a", 2, unproven()))];
     let refusal = by_default(&all).unwrap_err();
     assert_eq!(refusal.text, "none of the 2 backups is vouched for by a trusted key");
-    assert!(
-        refusal
-            .hint
-            .contains("lifeboat restore 020000 --allow unproven --allow unverified")
-    );
-    let allow = Allow {
-        unproven: true,
-        unverified: true,
-        older: false,
-    };
-    assert_eq!(
-        choose(&all, &Want::This(all[1].id.clone()), &allow, at(20)).unwrap().id,
-        all[1].id
-    );
+    assert!(refusal.hint.contains("lifeboat restore 020000 --allow unproven --allow unverified"));
+    let allow = Allow { unproven: true, unverified: true, older: false };
+    assert_eq!(choose(&all, &Want::This(all[1].id.clone()), &allow, at(20)).unwrap().id, all[1].id);
 }
 
 #[test]
 fn the_order_of_the_list_does_not_matter() {
-    let mut all = vec![
-        backup("a", 1, proven()),
-        backup("a", 3, unproven()),
-        backup("b", 2, proven()),
-        backup("a", 4, failed()),
-    ];
+    let mut all =
+        vec![backup("a", 1, proven()), backup("a", 3, unproven()), backup("b", 2, proven()), backup("a", 4, failed())];
     let choice = by_default(&all);
     for _ in 0..all.len() {
         all.rotate_left(1);

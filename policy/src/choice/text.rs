@@ -29,10 +29,7 @@ impl Field<'_> {
         let vouched = |c: &Candidate| c.trusted.is_yes() || !chosen.trusted.is_yes();
         let counts = [
             (count(&|c| vouched(c) && c.standing.is_proven()), "proven"),
-            (
-                count(&|c| vouched(c) && matches!(c.standing, Standing::Unproven { .. })),
-                "not proven",
-            ),
+            (count(&|c| vouched(c) && matches!(c.standing, Standing::Unproven { .. })), "not proven"),
             (count(&|c| vouched(c) && c.standing.is_failed()), "known to be damaged"),
             (count(&|c| !vouched(c)), "not trusted, so not considered"),
         ];
@@ -51,9 +48,7 @@ impl Field<'_> {
         let mut notes = vec![];
         if moment::is_future(chosen.captured_at, self.now) {
             let ahead = span::ago(moment::between(self.now, chosen.captured_at));
-            notes.push(format!(
-                "it is dated {ahead} in the future: a clock is wrong, here or where it was taken"
-            ));
+            notes.push(format!("it is dated {ahead} in the future: a clock is wrong, here or where it was taken"));
         }
         match chosen.standing {
             Standing::Proven { .. } => {}
@@ -95,10 +90,7 @@ impl Field<'_> {
         Refusal {
             id: Some(wanted.id.clone()),
             text: format!("backup {name} {}", against.join(", and ")),
-            hint: format!(
-                "to restore it nevertheless: lifeboat restore {name}{}",
-                allows(&missing)
-            ),
+            hint: format!("to restore it nevertheless: lifeboat restore {name}{}", allows(&missing)),
             kind: RefusalKind::NeedsConsent { missing },
         }
     }
@@ -123,11 +115,7 @@ impl Field<'_> {
         let mut commands: Vec<String> = vec![];
         for candidate in newest.into_iter().chain(proven).chain(self.all.first().copied()) {
             let missing = self.missing(candidate, super::Allow::default());
-            let command = format!(
-                "lifeboat restore {}{}",
-                candidate.id.short(self.short),
-                allows(&missing)
-            );
+            let command = format!("lifeboat restore {}{}", candidate.id.short(self.short), allows(&missing));
             if !commands.contains(&command) {
                 commands.push(command);
             }
@@ -141,16 +129,8 @@ impl Field<'_> {
             }
             _ => format!("none of the {trusted} trusted backups is proven"),
         };
-        let hint = format!(
-            "name one and consent to what speaks against it: {}",
-            commands.join(", or ")
-        );
-        Refusal {
-            id: None,
-            kind: RefusalKind::NotUsable,
-            text,
-            hint,
-        }
+        let hint = format!("name one and consent to what speaks against it: {}", commands.join(", or "));
+        Refusal { id: None, kind: RefusalKind::NotUsable, text, hint }
     }
 }
 

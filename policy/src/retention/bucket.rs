@@ -80,10 +80,7 @@ mod tests {
     fn the_hour_that_autumn_repeats_is_two_buckets() {
         let berlin = chrono_tz::Europe::Berlin;
         let (first, second) = (utc("2026-10-25T00:10:00Z"), utc("2026-10-25T01:10:00Z"));
-        assert_eq!(
-            moment::civil(first, berlin),
-            moment::civil(second, berlin) /* 02:10 twice */
-        );
+        assert_eq!(moment::civil(first, berlin), moment::civil(second, berlin) /* 02:10 twice */);
         assert_ne!(Period::Hour.bucket(first, berlin), Period::Hour.bucket(second, berlin));
         assert_eq!(Period::Day.bucket(first, berlin), Period::Day.bucket(second, berlin));
     }
@@ -100,18 +97,9 @@ mod tests {
     #[test]
     fn days_are_those_of_the_zone() {
         let at = utc("2026-11-20T23:30:00Z");
-        assert_eq!(
-            Period::Day.reason(at, chrono_tz::UTC),
-            Reason::Daily("2026-11-20".into())
-        );
-        assert_eq!(
-            Period::Day.reason(at, chrono_tz::Asia::Kolkata),
-            Reason::Daily("2026-11-21".into())
-        );
-        assert_eq!(
-            Period::Hour.reason(at, chrono_tz::Asia::Kolkata),
-            Reason::Hourly("2026-11-21T05".into())
-        );
+        assert_eq!(Period::Day.reason(at, chrono_tz::UTC), Reason::Daily("2026-11-20".into()));
+        assert_eq!(Period::Day.reason(at, chrono_tz::Asia::Kolkata), Reason::Daily("2026-11-21".into()));
+        assert_eq!(Period::Hour.reason(at, chrono_tz::Asia::Kolkata), Reason::Hourly("2026-11-21T05".into()));
     }
 
     #[test]
@@ -124,11 +112,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_time_have_buckets_too() {
-        for at in [
-            DateTime::<Utc>::MIN_UTC,
-            DateTime::<Utc>::MAX_UTC,
-            Utc.timestamp_opt(0, 0).unwrap(),
-        ] {
+        for at in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC, Utc.timestamp_opt(0, 0).unwrap()] {
             for zone in [chrono_tz::Pacific::Kiritimati, chrono_tz::Pacific::Niue] {
                 for period in Period::ALL {
                     assert_eq!(period.bucket(at, zone), period.bucket(at, zone));

@@ -20,11 +20,7 @@ const NEWEST_AT_MOST: Duration = Duration::from_secs(30 * 86_400);
 #[must_use]
 pub fn plan(facts: &[Facts], rules: &Rules, now: DateTime<Utc>) -> Plan {
     let entries = in_order(facts, now);
-    let present: Vec<&Facts> = entries
-        .iter()
-        .copied()
-        .filter(|e| !moment::is_future(e.captured_at, now))
-        .collect();
+    let present: Vec<&Facts> = entries.iter().copied().filter(|e| !moment::is_future(e.captured_at, now)).collect();
     let keep = match judgeable(&present, rules, now) {
         Ok(keep) => keep,
         Err(freeze) => return frozen(&entries, freeze),
@@ -33,11 +29,7 @@ pub fn plan(facts: &[Facts], rules: &Rules, now: DateTime<Utc>) -> Plan {
     for lineage in present.chunk_by(|a, b| a.lineage == b.lineage) {
         reasons.extend(Lineage::new(lineage, keep, rules, now).reasons());
     }
-    assert_eq!(
-        reasons.len(),
-        present.len(),
-        "every present backup was judged, in the order of the entries"
-    );
+    assert_eq!(reasons.len(), present.len(), "every present backup was judged, in the order of the entries");
     let mut reasons = reasons.into_iter();
     let verdicts: Vec<Verdict> = entries
         .iter()
@@ -46,18 +38,9 @@ pub fn plan(facts: &[Facts], rules: &Rules, now: DateTime<Utc>) -> Plan {
             false => verdict(entry, reasons.next().unwrap_or_default(), rules, now),
         })
         .collect();
-    let planned = verdicts
-        .iter()
-        .filter(|v| matches!(v.action, Action::Mark { .. } | Action::Delete))
-        .count();
+    let planned = verdicts.iter().filter(|v| matches!(v.action, Action::Mark { .. } | Action::Delete)).count();
     if planned > rules.max_deletions {
-        return frozen(
-            &entries,
-            Freeze::TooMany {
-                planned,
-                max: rules.max_deletions,
-            },
-        );
+        return frozen(&entries, Freeze::TooMany { planned, max: rules.max_deletions });
     }
     assert_eq!(verdicts.len(), entries.len(), "every backup has exactly one verdict");
     Plan { frozen: None, verdicts }
@@ -77,15 +60,9 @@ fn judgeable<'r>(present: &[&Facts], rules: &'r Rules, now: DateTime<Utc>) -> Re
 }
 
 fn frozen(entries: &[&Facts], freeze: Freeze) -> Plan {
-    let verdict = |entry: &&Facts| Verdict {
-        id: entry.id.clone(),
-        action: Action::Keep,
-        reasons: vec![Reason::Frozen(freeze)],
-    };
-    Plan {
-        frozen: Some(freeze),
-        verdicts: entries.iter().map(verdict).collect(),
-    }
+    let verdict =
+        |entry: &&Facts| Verdict { id: entry.id.clone(), action: Action::Keep, reasons: vec![Reason::Frozen(freeze)] };
+    Plan { frozen: Some(freeze), verdicts: entries.iter().map(verdict).collect() }
 }
 
 /// Each backup once, newest first, the newest lineage first. How new a lineage is says its latest capture time that is not
@@ -129,9 +106,7 @@ fn verdict(entry: &Facts, mut reasons: Vec<Reason>, rules: &Rules, now: DateTime
     let deletable_from = |t: super::TombstoneFact| t.deletable_from.max(moment::after(t.at, rules.grace));
     let action = match entry.tombstone.map(deletable_from) {
         _ if kept => Action::Keep,
-        None => Action::Mark {
-            deletable_from: moment::after(now, rules.grace),
-        },
+        None => Action::Mark { deletable_from: moment::after(now, rules.grace) },
         Some(deletable_from) if now < deletable_from => Action::Wait { deletable_from },
         Some(_) => Action::Delete,
     };
@@ -141,11 +116,7 @@ fn verdict(entry: &Facts, mut reasons: Vec<Reason>, rules: &Rules, now: DateTime
         Action::Mark { .. } | Action::Wait { .. } => reasons.push(Reason::NoRule),
         Action::Delete => reasons.push(Reason::GraceOver),
     }
-    Verdict {
-        id: entry.id.clone(),
-        action,
-        reasons,
-    }
+    Verdict { id: entry.id.clone(), action, reasons }
 }
 
 /// One lineage's present entries, newest first, and what they are judged by.
@@ -178,12 +149,7 @@ const COUNTS: [Counted; 3] = [Counted::Proven, Counted::NotFailed, Counted::All]
 
 impl<'a> Lineage<'a> {
     fn new(entries: &'a [&'a Facts], keep: &'a Keep, rules: &'a Rules, now: DateTime<Utc>) -> Self {
-        Lineage {
-            entries,
-            keep,
-            rules,
-            now,
-        }
+        Lineage { entries, keep, rules, now }
     }
 
     /// Why each entry stays, in the order of the entries; empty for those that go.
@@ -229,17 +195,11 @@ impl<'a> Lineage<'a> {
     fn last(&self, all: &mut [Vec<Reason>]) {
         let mut chosen = BTreeSet::new();
         for counted in COUNTS {
-            let included = self
-                .entries
-                .iter()
-                .enumerate()
-                .filter(|(_, entry)| counted.includes(entry));
+            let included = self.entries.iter().enumerate().filter(|(_, entry)| counted.includes(entry));
             chosen.extend(included.take(to_usize(self.keep.last)).map(|(i, _)| i));
         }
         for i in chosen {
-            all.get_mut(i)
-                .into_iter()
-                .for_each(|reasons| reasons.push(Reason::Last(self.keep.last)));
+            all.get_mut(i).into_iter().for_each(|reasons| reasons.push(Reason::Last(self.keep.last)));
         }
     }
 
@@ -250,12 +210,7 @@ impl<'a> Lineage<'a> {
         if count == 0 {
             return;
         }
-        let bucketed = || {
-            self.entries
-                .iter()
-                .map(|entry| (period.bucket(entry.captured_at, zone), *entry))
-                .enumerate()
-        };
+        let bucketed = || self.entries.iter().map(|entry| (period.bucket(entry.captured_at, zone), *entry)).enumerate();
         let mut best: BTreeMap<_, (u8, usize)> = BTreeMap::new();
         for (i, (bucket, entry)) in bucketed() {
             let found = (preference(entry), i);
@@ -270,14 +225,7 @@ impl<'a> Lineage<'a> {
             let included = bucketed().filter(|(_, (_, entry))| counted.includes(entry));
             let buckets: BTreeSet<_> = included.map(|(_, (bucket, _))| bucket).collect();
             // The newest by the calendar, not by who was met first: deleting what is not kept then moves no bucket.
-            chosen.extend(
-                buckets
-                    .iter()
-                    .rev()
-                    .take(count)
-                    .filter_map(|bucket| best.get(bucket))
-                    .map(|(_, i)| *i),
-            );
+            chosen.extend(buckets.iter().rev().take(count).filter_map(|bucket| best.get(bucket)).map(|(_, i)| *i));
         }
         for i in chosen {
             if let (Some(entry), Some(reasons)) = (self.entries.get(i), all.get_mut(i)) {

@@ -34,10 +34,7 @@ pub enum Due {
 #[must_use]
 pub fn due(cron: &Cron, last_slot: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Due {
     match (cron.latest_at_or_before(now), last_slot) {
-        (Some(slot), Some(last)) if slot > last => Due::Now {
-            slot,
-            missed: count_between(cron, last, slot),
-        },
+        (Some(slot), Some(last)) if slot > last => Due::Now { slot, missed: count_between(cron, last, slot) },
         (Some(slot), None) => Due::Now { slot, missed: 0 },
         (_, last) => not_before(cron.next_after(last.map_or(now, |last| last.max(now)))),
     }
@@ -105,9 +102,7 @@ impl FromIterator<DateTime<Utc>> for Fired {
 pub fn due_unfired(cron: &Cron, fired: &Fired, now: DateTime<Utc>) -> Due {
     match cron.latest_at_or_before(now) {
         Some(slot) if !fired.contains(slot) => {
-            let missed = fired
-                .last_before(slot)
-                .map_or(0, |last| count_between(cron, last, slot));
+            let missed = fired.last_before(slot).map_or(0, |last| count_between(cron, last, slot));
             Due::Now { slot, missed }
         }
         _ => {

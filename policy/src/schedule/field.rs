@@ -13,53 +13,15 @@ struct Spec {
     example: &'static str,
 }
 
-const MONTHS: [&str; 12] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-];
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
-const SECOND: Spec = Spec {
-    name: "second",
-    min: 0,
-    max: 59,
-    names: &[],
-    example: "*/10",
-};
-const MINUTE: Spec = Spec {
-    name: "minute",
-    min: 0,
-    max: 59,
-    names: &[],
-    example: "*/30",
-};
-const HOUR: Spec = Spec {
-    name: "hour",
-    min: 0,
-    max: 23,
-    names: &[],
-    example: "0-23/6",
-};
-const DAY_OF_MONTH: Spec = Spec {
-    name: "day of month",
-    min: 1,
-    max: 31,
-    names: &[],
-    example: "1,15",
-};
-const MONTH: Spec = Spec {
-    name: "month",
-    min: 1,
-    max: 12,
-    names: &MONTHS,
-    example: "1-6 or jan-jun",
-};
-const DAY_OF_WEEK: Spec = Spec {
-    name: "day of week",
-    min: 0,
-    max: 7,
-    names: &DAYS,
-    example: "1-5 or mon-fri",
-};
+const SECOND: Spec = Spec { name: "second", min: 0, max: 59, names: &[], example: "*/10" };
+const MINUTE: Spec = Spec { name: "minute", min: 0, max: 59, names: &[], example: "*/30" };
+const HOUR: Spec = Spec { name: "hour", min: 0, max: 23, names: &[], example: "0-23/6" };
+const DAY_OF_MONTH: Spec = Spec { name: "day of month", min: 1, max: 31, names: &[], example: "1,15" };
+const MONTH: Spec = Spec { name: "month", min: 1, max: 12, names: &MONTHS, example: "1-6 or jan-jun" };
+const DAY_OF_WEEK: Spec = Spec { name: "day of week", min: 0, max: 7, names: &DAYS, example: "1-5 or mon-fri" };
 
 /// The values of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,10 +51,7 @@ impl Fields {
             [m, h, dom, mon, dow] => ("0", [*m, *h, *dom, *mon, *dow]),
             [s, m, h, dom, mon, dow] => (*s, [*m, *h, *dom, *mon, *dow]),
             other => {
-                return Err(CronError::Fields {
-                    text: text.to_owned(),
-                    found: other.len(),
-                });
+                return Err(CronError::Fields { text: text.to_owned(), found: other.len() });
             }
         };
         let mut fields = Fields {
@@ -109,10 +68,7 @@ impl Fields {
 }
 
 fn word(text: &str) -> Result<&'static str, CronError> {
-    let wrong = |hint| CronError::Word {
-        text: text.to_owned(),
-        hint,
-    };
+    let wrong = |hint| CronError::Word { text: text.to_owned(), hint };
     match text.to_ascii_lowercase().as_str() {
         "@yearly" | "@annually" => Ok("0 0 1 1 *"),
         "@monthly" => Ok("0 0 1 * *"),
@@ -136,10 +92,7 @@ impl Spec {
                 example: self.example,
             })?);
         }
-        Ok(Values {
-            set,
-            star: value.starts_with('*'),
-        })
+        Ok(Values { set, star: value.starts_with('*') })
     }
 
     /// One item of a list: `*`, `a`, `a-b`, `*/n`, `a-b/n`.
@@ -154,10 +107,7 @@ impl Spec {
             (None, None) => (self.value(range)?, self.value(range)?),
             (None, Some(step)) => {
                 let value = self.value(range)?;
-                return Err(format!(
-                    "a step needs a range or `*` before it: write `{value}-{}/{step}`",
-                    self.whole()
-                ));
+                return Err(format!("a step needs a range or `*` before it: write `{value}-{}/{step}`", self.whole()));
             }
         };
         let step = usize::try_from(step.unwrap_or(1)).unwrap_or(usize::MAX);
@@ -198,11 +148,7 @@ impl Spec {
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {
-        let named = self
-            .names
-            .iter()
-            .zip(self.min..)
-            .find(|(name, _)| name.eq_ignore_ascii_case(text));
+        let named = self.names.iter().zip(self.min..).find(|(name, _)| name.eq_ignore_ascii_case(text));
         if let Some((_, value)) = named {
             return Ok(value);
         }
@@ -211,10 +157,7 @@ impl Spec {
             Ok(value) if is_number(text) => Err(format!("{value} is not within {} to {}", self.min, self.max)),
             _ if text.is_empty() => Err("a value is missing".to_owned()),
             _ if self.names.is_empty() => Err(format!("`{text}` is not a number from {} to {}", self.min, self.max)),
-            _ => Err(format!(
-                "`{text}` is neither a number from {} to {} nor a name",
-                self.min, self.max
-            )),
+            _ => Err(format!("`{text}` is neither a number from {} to {} nor a name", self.min, self.max)),
         }
     }
 }

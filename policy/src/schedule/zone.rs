@@ -36,9 +36,7 @@ impl Civil {
             (false, false) => vec![(day_of_month, "*".to_owned()), ("*".to_owned(), day_of_week)],
             _ => vec![(day_of_month, day_of_week)],
         };
-        let times = [&fields.second, &fields.minute, &fields.hour]
-            .map(|values| list(values, 0))
-            .join(" ");
+        let times = [&fields.second, &fields.minute, &fields.hour].map(|values| list(values, 0)).join(" ");
         let month = list(&fields.month, 0);
         let expressions = days.iter().map(|(dom, dow)| format!("{times} {dom} {month} {dow}"));
         let either: Vec<Schedule> = expressions.filter_map(|text| Schedule::from_str(&text).ok()).collect();
@@ -55,10 +53,7 @@ impl Civil {
 
     /// The last matching civil time at or before `c`, which is a whole second.
     fn latest(&self, c: NaiveDateTime) -> Option<NaiveDateTime> {
-        let lasts = self
-            .either
-            .iter()
-            .filter_map(|s| s.after(&(c + SECOND).and_utc()).next_back());
+        let lasts = self.either.iter().filter_map(|s| s.after(&(c + SECOND).and_utc()).next_back());
         lasts.max().map(|found| found.naive_utc())
     }
 
@@ -166,11 +161,7 @@ fn first_other(mut before: DateTime<Utc>, mut after: DateTime<Utc>, zone: Tz) ->
     let offset = moment::offset(before, zone);
     while after - before > SECOND {
         let half = before + TimeDelta::seconds((after - before).num_seconds() / 2);
-        if moment::offset(half, zone) == offset {
-            before = half
-        } else {
-            after = half
-        }
+        if moment::offset(half, zone) == offset { before = half } else { after = half }
     }
     after
 }

@@ -23,18 +23,10 @@ fn fact(at: DateTime<Utc>, revision: i64) -> Facts {
 
 /// Whether the rule sees the two instants, the later of which is `b`, as one bucket: then it keeps `b` and not `a`.
 fn one_bucket(a: DateTime<Utc>, b: DateTime<Utc>, zone: chrono_tz::Tz, rule: fn(&mut Keep)) -> bool {
-    let mut keep = Keep {
-        min_proven: 0,
-        ..Keep::default()
-    };
+    let mut keep = Keep { min_proven: 0, ..Keep::default() };
     rule(&mut keep);
-    let rules = Rules {
-        keep: Some(keep),
-        time_zone: zone,
-        grace: Duration::ZERO,
-        min_age: Duration::ZERO,
-        max_deletions: 2,
-    };
+    let rules =
+        Rules { keep: Some(keep), time_zone: zone, grace: Duration::ZERO, min_age: Duration::ZERO, max_deletions: 2 };
     let plan = plan(&[fact(a, 1), fact(b, 2)], &rules, b);
     assert!(plan.frozen.is_none());
     plan.kept().count() == 1

@@ -13,10 +13,7 @@ const AGES_MINUTES: [i64; 4] = [0, 30, 26 * 60, 9 * 1440];
 
 fn kinds() -> Vec<(i64, Standing)> {
     let standings = [proven(), unproven(), failed()];
-    AGES_MINUTES
-        .iter()
-        .flat_map(|age| standings.iter().map(move |s| (*age, *s)))
-        .collect()
+    AGES_MINUTES.iter().flat_map(|age| standings.iter().map(move |s| (*age, *s))).collect()
 }
 
 fn backup(index: usize, (age, standing): (i64, Standing)) -> Facts {
@@ -53,15 +50,7 @@ fn small_rules() -> Vec<Rules> {
     for (last, hourly, daily) in (0..12).map(|n| (n % 2 * 2, n / 2 % 2 * 2, n / 4)) {
         for (weekly, within, min_proven) in [(0, None, 0), (1, None, 2), (2, Some(27 * 3600), 0), (0, Some(1800), 1)] {
             let within = within.map(Duration::from_secs);
-            let keep = Keep {
-                last,
-                hourly,
-                daily,
-                weekly,
-                within,
-                min_proven,
-                ..Keep::default()
-            };
+            let keep = Keep { last, hourly, daily, weekly, within, min_proven, ..Keep::default() };
             all.push(Rules {
                 keep: Some(keep),
                 time_zone: chrono_tz::UTC,
@@ -80,27 +69,16 @@ type Bucket = fn(&Facts) -> i64;
 /// Whether a rule over buckets keeps `entry`: said in the words of the documentation, one entry at a time.
 fn bucket_keeps(entry: &Facts, newest_first: &[Facts], count: u32, bucket: Bucket) -> bool {
     let rank = |e: &Facts| {
-        if e.standing.is_proven() {
-            2
-        } else {
-            u32::from(!e.standing.is_failed())
-        }
+        if e.standing.is_proven() { 2 } else { u32::from(!e.standing.is_failed()) }
     };
     let same: Vec<&Facts> = newest_first.iter().filter(|e| bucket(e) == bucket(entry)).collect();
     let best_rank = same.iter().map(|e| rank(e)).max().unwrap();
     let best = same.iter().find(|e| rank(e) == best_rank).unwrap();
     let counted = |least: u32| {
-        let place = newest_first
-            .iter()
-            .filter(|e| rank(e) >= least)
-            .position(|e| bucket(e) == bucket(entry));
+        let place = newest_first.iter().filter(|e| rank(e) >= least).position(|e| bucket(e) == bucket(entry));
         place.is_some_and(|place| {
-            let newer: BTreeSet<i64> = newest_first
-                .iter()
-                .filter(|e| rank(e) >= least)
-                .take(place)
-                .map(bucket)
-                .collect();
+            let newer: BTreeSet<i64> =
+                newest_first.iter().filter(|e| rank(e) >= least).take(place).map(bucket).collect();
             newer.len() < usize::try_from(count).unwrap()
         })
     };
@@ -121,17 +99,13 @@ fn should_stay(entry: &Facts, newest_first: &[Facts], keep: &Keep) -> bool {
     place == 0
         || up_to_the_proof
         || (is_proven && newer_proven < usize::try_from(keep.min_proven).unwrap())
-        || keep
-            .within
-            .is_some_and(|span| newest - entry.captured_at < TimeDelta::from_std(span).unwrap())
+        || keep.within.is_some_and(|span| newest - entry.captured_at < TimeDelta::from_std(span).unwrap())
         || in_last(|_| true)
         || in_last(|e| !e.standing.is_failed())
         || in_last(|e| e.standing.is_proven())
         || bucket_keeps(entry, newest_first, keep.hourly, |e| e.captured_at.timestamp() / 3600)
         || bucket_keeps(entry, newest_first, keep.daily, |e| e.captured_at.timestamp() / 86_400)
-        || bucket_keeps(entry, newest_first, keep.weekly, |e| {
-            (e.captured_at.timestamp() / 86_400 + 3) / 7
-        })
+        || bucket_keeps(entry, newest_first, keep.weekly, |e| (e.captured_at.timestamp() / 86_400 + 3) / 7)
 }
 
 #[test]
@@ -139,11 +113,7 @@ fn every_small_world_is_planned_as_the_documentation_says() {
     let (kinds, rules) = (kinds(), small_rules());
     let mut plans = 0;
     for chosen in (0..=4).flat_map(|count| multisets(count, kinds.len())) {
-        let mut facts: Vec<Facts> = chosen
-            .iter()
-            .enumerate()
-            .map(|(i, kind)| backup(i, kinds[*kind]))
-            .collect();
+        let mut facts: Vec<Facts> = chosen.iter().enumerate().map(|(i, kind)| backup(i, kinds[*kind])).collect();
         facts.sort_by(|a, b| (b.revision, &b.id).cmp(&(a.revision, &a.id)));
         let any_proven = facts.iter().any(|e| e.standing.is_proven());
         for rules in &rules {
@@ -161,9 +131,5 @@ fn every_small_world_is_planned_as_the_documentation_says() {
             plans += 1;
         }
     }
-    assert_eq!(
-        plans,
-        1820 * 48,
-        "all multisets of up to 4 of 12 kinds, under all rules"
-    );
+    assert_eq!(plans, 1820 * 48, "all multisets of up to 4 of 12 kinds, under all rules");
 }

@@ -9,11 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 fn dropped(plan: &Plan) -> BTreeSet<BackupId> {
-    plan.verdicts
-        .iter()
-        .filter(|v| v.action != Action::Keep)
-        .map(|v| v.id.clone())
-        .collect()
+    plan.verdicts.iter().filter(|v| v.action != Action::Keep).map(|v| v.id.clone()).collect()
 }
 
 fn kept(plan: &Plan) -> BTreeSet<BackupId> {
@@ -32,11 +28,7 @@ fn loosened(rules: &Rules, more: &Keep, min_age: Duration) -> Rules {
         within: keep.within.max(more.within),
         min_proven: keep.min_proven + more.min_proven,
     };
-    Rules {
-        keep: Some(keep),
-        min_age: rules.min_age + min_age,
-        ..rules.clone()
-    }
+    Rules { keep: Some(keep), min_age: rules.min_age + min_age, ..rules.clone() }
 }
 
 proptest! {

@@ -17,11 +17,7 @@ struct Field {
 
 fn field(min: u32, max: u32) -> impl Strategy<Value = Field> {
     let all: BTreeSet<u32> = (min..=max).collect();
-    let star = Field {
-        text: "*".to_owned(),
-        values: all,
-        star: true,
-    };
+    let star = Field { text: "*".to_owned(), values: all, star: true };
     let stepped = (2..=max).prop_map(move |step| Field {
         text: format!("*/{step}"),
         values: (min..=max).filter(|v| (v - min).is_multiple_of(step)).collect(),
@@ -32,18 +28,11 @@ fn field(min: u32, max: u32) -> impl Strategy<Value = Field> {
         match form {
             0 => (a.to_string(), vec![a]),
             1 => (format!("{a}-{b}"), (a..=b).collect()),
-            _ => (
-                format!("{a}-{b}/{step}"),
-                (a..=b).filter(|v| (v - a).is_multiple_of(step)).collect(),
-            ),
+            _ => (format!("{a}-{b}/{step}"), (a..=b).filter(|v| (v - a).is_multiple_of(step)).collect()),
         }
     });
     let list = prop::collection::vec(item, 1..3).prop_map(|items| Field {
-        text: items
-            .iter()
-            .map(|(text, _)| text.as_str())
-            .collect::<Vec<_>>()
-            .join(","),
+        text: items.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(","),
         values: items.into_iter().flat_map(|(_, values)| values).collect(),
         star: false,
     });
@@ -61,13 +50,7 @@ struct Expression {
 
 impl Expression {
     fn text(&self) -> String {
-        let fields = [
-            &self.minute,
-            &self.hour,
-            &self.day_of_month,
-            &self.month,
-            &self.day_of_week,
-        ];
+        let fields = [&self.minute, &self.hour, &self.day_of_month, &self.month, &self.day_of_week];
         fields.map(|field| field.text.as_str()).join(" ")
     }
 
@@ -130,22 +113,15 @@ fn offset(t: DateTime<Utc>, zone: Tz) -> TimeDelta {
 
 /// An instant a day and a half before a change of the zone's clock, if it has one in that year; else New Year.
 fn before_a_change(year: i32, nth: usize, zone: Tz) -> DateTime<Utc> {
-    let new_year = chrono::NaiveDate::from_ymd_opt(year, 1, 1)
-        .unwrap()
-        .and_hms_opt(0, 0, 0)
-        .unwrap()
-        .and_utc();
+    let new_year = chrono::NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap().and_utc();
     let days = (0..366).map(|day| new_year + TimeDelta::days(day));
-    let changes: Vec<DateTime<Utc>> = days
-        .filter(|day| offset(*day, zone) != offset(*day + TimeDelta::days(1), zone))
-        .collect();
+    let changes: Vec<DateTime<Utc>> =
+        days.filter(|day| offset(*day, zone) != offset(*day + TimeDelta::days(1), zone)).collect();
     changes.get(nth % changes.len().max(1)).copied().unwrap_or(new_year) - TimeDelta::hours(24)
 }
 
 fn forward(cron: &Cron, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
-    std::iter::successors(cron.next_after(from), |t| cron.next_after(*t))
-        .take_while(|t| *t <= until)
-        .collect()
+    std::iter::successors(cron.next_after(from), |t| cron.next_after(*t)).take_while(|t| *t <= until).collect()
 }
 
 fn agrees(
@@ -164,21 +140,11 @@ fn agrees(
     for probe in probes {
         let at = from + TimeDelta::seconds(probe % (days * 86_400));
         if let Some(latest) = slots.iter().rev().find(|slot| **slot <= at) {
-            prop_assert_eq!(
-                cron.latest_at_or_before(at),
-                Some(*latest),
-                "{} in {} at {}",
-                cron,
-                zone,
-                at
-            );
+            prop_assert_eq!(cron.latest_at_or_before(at), Some(*latest), "{} in {} at {}", cron, zone, at);
         } else {
             prop_assert!(cron.latest_at_or_before(at).is_none_or(|slot| slot <= from));
         }
-        prop_assert_eq!(
-            cron.next_after(at).filter(|t| *t <= until),
-            slots.iter().find(|slot| **slot > at).copied()
-        );
+        prop_assert_eq!(cron.next_after(at).filter(|t| *t <= until), slots.iter().find(|slot| **slot > at).copied());
     }
     Ok(())
 }

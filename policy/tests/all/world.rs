@@ -29,30 +29,19 @@ pub(crate) fn is_future(at: DateTime<Utc>) -> bool {
 }
 
 pub(crate) fn proven() -> Standing {
-    Standing::Proven {
-        level: Level::Booted,
-        at: now(),
-        took_seconds: 41.0,
-    }
+    Standing::Proven { level: Level::Booted, at: now(), took_seconds: 41.0 }
 }
 
 pub(crate) fn unproven() -> Standing {
-    Standing::Unproven {
-        because: Because::NotTried,
-    }
+    Standing::Unproven { because: Because::NotTried }
 }
 
 pub(crate) fn failed() -> Standing {
-    Standing::Failed {
-        level: Level::Sound,
-        at: now(),
-    }
+    Standing::Failed { level: Level::Sound, at: now() }
 }
 
 pub(crate) fn standings() -> impl Strategy<Value = Standing> {
-    let diverged = Standing::Unproven {
-        because: Because::Diverged,
-    };
+    let diverged = Standing::Unproven { because: Because::Diverged };
     prop_oneof![4 => Just(proven()), 2 => Just(unproven()), 2 => Just(failed()), 1 => Just(diverged)]
 }
 
@@ -151,10 +140,7 @@ pub(crate) fn is_kept(plan: &Plan, id: &BackupId) -> bool {
 
 /// One lineage's present backups, newest first: written differently from the crate's own, to disagree if it can.
 pub(crate) fn lineage<'a>(facts: &'a [Facts], name: &str) -> Vec<&'a Facts> {
-    let mut entries: Vec<&Facts> = facts
-        .iter()
-        .filter(|e| e.lineage == name && !is_future(e.captured_at))
-        .collect();
+    let mut entries: Vec<&Facts> = facts.iter().filter(|e| e.lineage == name && !is_future(e.captured_at)).collect();
     entries.sort_by(|a, b| (b.revision, b.captured_at, &b.id).cmp(&(a.revision, a.captured_at, &a.id)));
     entries.dedup_by(|a, b| a.id == b.id);
     entries
@@ -166,12 +152,7 @@ pub(crate) fn apply(facts: &[Facts], plan: &Plan) -> Vec<Facts> {
         let mut entry = entry.clone();
         match plan.verdict(&entry.id)?.action {
             Action::Delete => return None,
-            Action::Mark { deletable_from } => {
-                entry.tombstone = Some(TombstoneFact {
-                    at: now(),
-                    deletable_from,
-                })
-            }
+            Action::Mark { deletable_from } => entry.tombstone = Some(TombstoneFact { at: now(), deletable_from }),
             Action::Keep | Action::Wait { .. } => {}
         }
         Some(entry)

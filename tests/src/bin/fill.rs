@@ -22,13 +22,13 @@ const COMPACT_EVERY: u64 = 8;
 const PARTS: [&str; 12] = [
     "\"metadata\":{\"name\":\"web-@\",\"namespace\":\"team-#\",\"uid\":\"@-@\",\"resourceVersion\":\"#\",\"generation\":1,",
     "\"labels\":{\"app.kubernetes.io/name\":\"web\",\"app.kubernetes.io/instance\":\"web-#\",\"pod-template-hash\":\"@\"},",
-    "\"ownerReferences\":[{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"web-@\",\"uid\":\"@-@\",\"controller\":true}],",
-    "\"managedFields\":[{\"manager\":\"kube-controller-manager\",\"operation\":\"Update\",\"apiVersion\":\"v1\",\"fieldsType\":\"FieldsV1\",",
+    "\"ownerReferences\":[{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"web-@\",\"uid\":\"@-@\"}],",
+    "\"managedFields\":[{\"manager\":\"kube-controller-manager\",\"operation\":\"Update\",\"fieldsType\":\"FieldsV1\",",
     "\"fieldsV1\":{\"f:metadata\":{\"f:generateName\":{},\"f:labels\":{\".\":{},\"f:app\":{},\"f:pod-template-hash\":{}}}}}],",
     "\"containers\":[{\"name\":\"web\",\"image\":\"registry.example/team-#/web@sha256:@@@@\",\"ports\":[{\"containerPort\":80#}],",
     "\"resources\":{\"limits\":{\"cpu\":\"#m\",\"memory\":\"#Mi\"},\"requests\":{\"cpu\":\"#m\",\"memory\":\"#Mi\"}},",
     "\"env\":[{\"name\":\"POD_IP\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"status.podIP\"}}},{\"name\":\"TOKEN\",\"value\":\"@@@\"}],",
-    "\"tolerations\":[{\"key\":\"node.kubernetes.io/not-ready\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":300}],",
+    "\"tolerations\":[{\"key\":\"node.kubernetes.io/not-ready\",\"operator\":\"Exists\",\"effect\":\"NoExecute\"}],",
     "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-11-23T02:#:#Z\",\"observedGeneration\":#}],",
     "\"containerStatuses\":[{\"containerID\":\"containerd://@@@@\",\"imageID\":\"sha256:@@@@\",\"ready\":true,\"restartCount\":#}],",
     "\"data\":{\"ca.crt\":\"$$\",\"tls.key\":\"$$$$$\"},",
@@ -49,11 +49,7 @@ async fn main() -> Result<(), Failed> {
         let status = client.status().await?;
         if status.db_size() >= wanted {
             let revision = status.header().map_or(0, |header| header.revision());
-            println!(
-                "{} bytes, {} puts, revision {revision}",
-                status.db_size(),
-                round * ROUND * PUTS
-            );
+            println!("{} bytes, {} puts, revision {revision}", status.db_size(), round * ROUND * PUTS);
             return Ok(());
         }
         write_round(&client, round).await?;
@@ -84,11 +80,7 @@ async fn write_round(client: &Client, round: u64) -> Result<(), etcd_client::Err
 fn put(number: u64) -> TxnOp {
     let mut random = Random::of(number);
     // Within a transaction no key may come twice: an update takes the key of the transaction before.
-    let object = if number >= PUTS && number.is_multiple_of(UPDATE_EVERY) {
-        number - PUTS
-    } else {
-        number
-    };
+    let object = if number >= PUTS && number.is_multiple_of(UPDATE_EVERY) { number - PUTS } else { number };
     let key = format!("/registry/pods/team-{}/web-{object:08x}", object % 97);
     TxnOp::put(key, value(&mut random), None)
 }

@@ -21,12 +21,7 @@ impl Failure {
     /// Message and hint as a person reads them.
     pub fn text(&self) -> String {
         let part = |name: &str| self.0[name].as_str().unwrap_or_default().to_owned();
-        let causes: Vec<&str> = self.0["causes"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let causes: Vec<&str> = self.0["causes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         format!("{}\n{}\n{}", part("message"), causes.join("\n"), part("hint"))
     }
 
@@ -43,10 +38,6 @@ impl Failure {
     #[track_caller]
     pub fn says(&self, words: &[&str]) {
         self.says_all_but_a_hint(words);
-        assert!(
-            self.0["hint"].as_str().is_some_and(|hint| !hint.is_empty()),
-            "no next step: {:#}",
-            self.0
-        );
+        assert!(self.0["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "no next step: {:#}", self.0);
     }
 }

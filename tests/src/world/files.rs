@@ -34,14 +34,8 @@ pub fn copy_dir(from: &Path, to: &Path) {
 /// Turns one bit of one byte, counted from the start or, below zero, from the end.
 pub fn flip(path: &Path, at: i64) {
     let mut bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let index = if at < 0 {
-        bytes.len().checked_add_signed(at as isize)
-    } else {
-        usize::try_from(at).ok()
-    };
-    let byte = index
-        .and_then(|index| bytes.get_mut(index))
-        .expect("the file is that long");
+    let index = if at < 0 { bytes.len().checked_add_signed(at as isize) } else { usize::try_from(at).ok() };
+    let byte = index.and_then(|index| bytes.get_mut(index)).expect("the file is that long");
     *byte ^= 1;
     fs::write(path, bytes).expect("the file is ours");
 }

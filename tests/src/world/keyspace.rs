@@ -34,10 +34,7 @@ pub struct HashKv {
 }
 
 fn talk<T>(etcd: &RealEtcd, talk: impl AsyncFnOnce(Client) -> Result<T, etcd_client::Error>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let said = runtime.block_on(async { talk(Client::connect([etcd.endpoint()], None).await?).await });
     said.unwrap_or_else(|error| panic!("etcd at {}: {error}", etcd.endpoint()))
 }
@@ -57,20 +54,14 @@ pub fn fill(etcd: &RealEtcd) {
         for n in 0..8 {
             client.put(pod(n), object("Pod", n + 1000), None).await?;
         }
-        let revision = client
-            .put("/registry/leases/kube-node-lease/cp-1", object("Lease", 1), None)
-            .await?;
+        let revision = client.put("/registry/leases/kube-node-lease/cp-1", object("Lease", 1), None).await?;
         let revision = revision.header().map_or(1, |header| header.revision());
         for n in 0..GONE {
             client.delete(pod(100 + n), None).await?;
         }
         client.compact(revision - 3, None).await?;
-        client
-            .delete("/registry/events/default/nothing", Some(DeleteOptions::new()))
-            .await?;
-        client
-            .put("/registry/leases/kube-node-lease/cp-1", object("Lease", 2), None)
-            .await?;
+        client.delete("/registry/events/default/nothing", Some(DeleteOptions::new())).await?;
+        client.put("/registry/leases/kube-node-lease/cp-1", object("Lease", 2), None).await?;
         Ok(())
     });
     // A compaction is swept in the background; until that is done, two snapshots of one revision may differ in bytes.
@@ -115,9 +106,7 @@ pub fn fill_bulk(etcd: &RealEtcd, mebibytes: usize) {
 }
 
 pub fn put(etcd: &RealEtcd, key: &str, value: &str) {
-    talk(etcd, async |mut client: Client| {
-        client.put(key, value, None).await.map(drop)
-    });
+    talk(etcd, async |mut client: Client| client.put(key, value, None).await.map(drop));
 }
 
 /// Every key with everything that etcd tells of it.
@@ -151,9 +140,7 @@ pub fn hash_kv(etcd: &RealEtcd) -> HashKv {
     let hash = &said[0]["HashKV"];
     HashKv {
         hash: hash["hash"].as_u64().unwrap_or_else(|| panic!("no hash in {said}")),
-        revision: hash["header"]["revision"]
-            .as_i64()
-            .unwrap_or_else(|| panic!("no revision in {said}")),
+        revision: hash["header"]["revision"].as_i64().unwrap_or_else(|| panic!("no revision in {said}")),
         compact_revision: hash["compact_revision"].as_i64().unwrap_or(0),
     }
 }

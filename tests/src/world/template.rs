@@ -20,17 +20,9 @@ fn template() -> &'static Template {
     TEMPLATE.get_or_init(|| {
         let made = World::new(Etcd::V3_6);
         made.run(&["backup", "--wait-proven", "2m"]).expect_code(0);
-        keyspace::put(
-            made.etcd(),
-            "/registry/configmaps/default/newer",
-            "written after the proven backup",
-        );
+        keyspace::put(made.etcd(), "/registry/configmaps/default/newer", "written after the proven backup");
         made.run(&["backup"]).expect_code(0);
-        let dir = tempfile::Builder::new()
-            .prefix("lifeboat-template-")
-            .tempdir()
-            .expect("a temporary folder")
-            .keep();
+        let dir = tempfile::Builder::new().prefix("lifeboat-template-").tempdir().expect("a temporary folder").keep();
         for name in ["keys", "store"] {
             copy_dir(&made.path(name), &dir.join(name));
         }
@@ -40,10 +32,7 @@ fn template() -> &'static Template {
 }
 
 pub(super) fn copy() -> World {
-    let dir = tempfile::Builder::new()
-        .prefix("lifeboat-world-")
-        .tempdir()
-        .expect("a temporary folder");
+    let dir = tempfile::Builder::new().prefix("lifeboat-world-").tempdir().expect("a temporary folder");
     for name in ["keys", "store"] {
         copy_dir(&template().dir.join(name), &dir.path().join(name));
     }

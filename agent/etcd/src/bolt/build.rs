@@ -15,9 +15,7 @@ pub(crate) struct Item {
 
 impl Item {
     fn bytes(&self) -> usize {
-        ELEMENT_BYTES
-            .saturating_add(self.key.len())
-            .saturating_add(self.value.len())
+        ELEMENT_BYTES.saturating_add(self.key.len()).saturating_add(self.value.len())
     }
 }
 
@@ -49,11 +47,7 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new(page_size: usize, next: u64) -> Self {
-        Builder {
-            page_size: page_size.max(1),
-            next,
-            pages: Vec::new(),
-        }
+        Builder { page_size: page_size.max(1), next, pages: Vec::new() }
     }
 
     /// The high-water mark behind the pages made so far.
@@ -63,9 +57,7 @@ impl Builder {
 
     /// The value of a bucket of these items (in order): inline where bbolt would inline it, else a header and a tree.
     pub(crate) fn bucket(&mut self, items: &[Item]) -> Result<Vec<u8>, TooLarge> {
-        let bytes = items
-            .iter()
-            .fold(HEADER_BYTES, |sum, item| sum.saturating_add(item.bytes()));
+        let bytes = items.iter().fold(HEADER_BYTES, |sum, item| sum.saturating_add(item.bytes()));
         let nested = items.iter().any(|item| item.flags & BUCKET_FLAG != 0);
         if !nested && bytes <= self.page_size / 4 {
             let mut value = vec![0; BUCKET_BYTES];
@@ -96,15 +88,10 @@ impl Builder {
 
     /// One leaf of these items.
     pub(crate) fn leaf(&mut self, items: &[Item]) -> Result<Child, TooLarge> {
-        let bytes = items
-            .iter()
-            .fold(HEADER_BYTES, |sum, item| sum.saturating_add(item.bytes()));
+        let bytes = items.iter().fold(HEADER_BYTES, |sum, item| sum.saturating_add(item.bytes()));
         let (page, overflow) = self.take(bytes)?;
         self.put(page, leaf(page, overflow, items)?);
-        Ok(Child {
-            key: items.first().map(|item| item.key.clone()).unwrap_or_default(),
-            page,
-        })
+        Ok(Child { key: items.first().map(|item| item.key.clone()).unwrap_or_default(), page })
     }
 
     /// One level of branches over these children, each with two of them or more.
@@ -114,19 +101,10 @@ impl Builder {
     }
 
     fn branch(&mut self, children: &[Child]) -> Result<Child, TooLarge> {
-        let bytes = children
-            .iter()
-            .fold(HEADER_BYTES, |sum, child| sum.saturating_add(child.bytes()));
+        let bytes = children.iter().fold(HEADER_BYTES, |sum, child| sum.saturating_add(child.bytes()));
         let (page, overflow) = self.take(bytes)?;
         let count = u16::try_from(children.len()).map_err(|_| TooLarge)?;
-        let mut out = Header {
-            id: page,
-            flags: BRANCH,
-            count,
-            overflow,
-        }
-        .encode()
-        .to_vec();
+        let mut out = Header { id: page, flags: BRANCH, count, overflow }.encode().to_vec();
         let mut pos = children.len().saturating_mul(ELEMENT_BYTES);
         for child in children {
             out.extend_from_slice(&narrow32(pos)?.to_le_bytes());
@@ -136,20 +114,14 @@ impl Builder {
         }
         children.iter().for_each(|child| out.extend_from_slice(&child.key));
         self.put(page, out);
-        Ok(Child {
-            key: children.first().map(|child| child.key.clone()).unwrap_or_default(),
-            page,
-        })
+        Ok(Child { key: children.first().map(|child| child.key.clone()).unwrap_or_default(), page })
     }
 
     /// Hands out as many pages as `bytes` need: the first one, and how many follow it.
     fn take(&mut self, bytes: usize) -> Result<(u64, u32), TooLarge> {
         let overflow = narrow32(bytes.div_ceil(self.page_size).saturating_sub(1))?;
         let page = self.next;
-        self.next = page
-            .checked_add(u64::from(overflow))
-            .and_then(|last| last.checked_add(1))
-            .ok_or(TooLarge)?;
+        self.next = page.checked_add(u64::from(overflow)).and_then(|last| last.checked_add(1)).ok_or(TooLarge)?;
         Ok((page, overflow))
     }
 
@@ -162,24 +134,14 @@ impl Builder {
 /// The image of a leaf, without padding.
 fn leaf(id: u64, overflow: u32, items: &[Item]) -> Result<Vec<u8>, TooLarge> {
     let count = u16::try_from(items.len()).map_err(|_| TooLarge)?;
-    let mut out = Header {
-        id,
-        flags: LEAF,
-        count,
-        overflow,
-    }
-    .encode()
-    .to_vec();
+    let mut out = Header { id, flags: LEAF, count, overflow }.encode().to_vec();
     let mut pos = items.len().saturating_mul(ELEMENT_BYTES);
     for item in items {
         out.extend_from_slice(&item.flags.to_le_bytes());
         out.extend_from_slice(&narrow32(pos)?.to_le_bytes());
         out.extend_from_slice(&narrow32(item.key.len())?.to_le_bytes());
         out.extend_from_slice(&narrow32(item.value.len())?.to_le_bytes());
-        pos = pos
-            .saturating_sub(ELEMENT_BYTES)
-            .saturating_add(item.key.len())
-            .saturating_add(item.value.len());
+        pos = pos.saturating_sub(ELEMENT_BYTES).saturating_add(item.key.len()).saturating_add(item.value.len());
     }
     for item in items {
         out.extend_from_slice(&item.key);
@@ -212,11 +174,7 @@ fn chunks<T>(items: &[T], page_size: usize, least: usize, bytes: impl Fn(&T) -> 
         }
     }
     let ends = starts.iter().skip(1).copied().chain([items.len()]);
-    starts
-        .iter()
-        .zip(ends)
-        .filter_map(|(start, end)| items.get(*start..end))
-        .collect()
+    starts.iter().zip(ends).filter_map(|(start, end)| items.get(*start..end)).collect()
 }
 
 fn narrow32(n: usize) -> Result<u32, TooLarge> {

@@ -76,14 +76,7 @@ impl Meta {
 
     /// Writes the page, padded to its size.
     pub(crate) fn encode(&self, id: u64) -> Vec<u8> {
-        let mut page = Header {
-            id,
-            flags: META,
-            count: 0,
-            overflow: 0,
-        }
-        .encode()
-        .to_vec();
+        let mut page = Header { id, flags: META, count: 0, overflow: 0 }.encode().to_vec();
         let mut meta = Vec::with_capacity(META_BYTES);
         meta.extend_from_slice(&MAGIC.to_le_bytes());
         meta.extend_from_slice(&VERSION.to_le_bytes());
@@ -104,9 +97,7 @@ impl Meta {
 
 /// FNV-1a, 64 bits.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -115,13 +106,7 @@ mod tests {
 
     #[test]
     fn the_checksums_of_a_real_snapshot_are_reproduced() {
-        let meta = Meta {
-            page_size: 4096,
-            root: 4,
-            freelist: NO_FREELIST,
-            high_water: 5,
-            txid: 11,
-        };
+        let meta = Meta { page_size: 4096, root: 4, freelist: NO_FREELIST, high_water: 5, txid: 11 };
         assert_eq!(le_u64(&meta.encode(0), 72), Some(0x4047_9922_d41b_10a9));
         let older = Meta { txid: 10, ..meta };
         assert_eq!(le_u64(&older.encode(1), 72), Some(0x214c_d219_c92b_c688));
@@ -130,14 +115,7 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_of_a_meta_is_noticed() {
-        let page = Meta {
-            page_size: 512,
-            root: 4,
-            freelist: NO_FREELIST,
-            high_water: 5,
-            txid: 11,
-        }
-        .encode(0);
+        let page = Meta { page_size: 512, root: 4, freelist: NO_FREELIST, high_water: 5, txid: 11 }.encode(0);
         for bit in 16 * 8..80 * 8 {
             let mut page = page.clone();
             page[bit / 8] ^= 1 << (bit % 8);

@@ -137,21 +137,13 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     fn new(page: &'a [u8], count: u16) -> Self {
         let data = HEADER_BYTES.saturating_add(usize::from(count).saturating_mul(ELEMENT_BYTES));
-        Cursor {
-            page,
-            element: HEADER_BYTES,
-            left: count,
-            data,
-        }
+        Cursor { page, element: HEADER_BYTES, left: count, data }
     }
 
     /// The next element, of 16 bytes.
     fn element(&mut self) -> Option<Result<&'a [u8; ELEMENT_BYTES], Malformed>> {
         self.left = self.left.checked_sub(1)?;
-        let element = self
-            .page
-            .get(self.element..)
-            .and_then(|rest| rest.first_chunk::<ELEMENT_BYTES>());
+        let element = self.page.get(self.element..).and_then(|rest| rest.first_chunk::<ELEMENT_BYTES>());
         Some(element.ok_or(Malformed::Table))
     }
 
@@ -160,11 +152,7 @@ impl<'a> Cursor<'a> {
         if self.element.checked_add(size(pos)) != Some(self.data) {
             return Err(Malformed::Packing);
         }
-        let data = self
-            .page
-            .get(self.data..)
-            .and_then(|rest| rest.get(..len))
-            .ok_or(Malformed::Outside)?;
+        let data = self.page.get(self.data..).and_then(|rest| rest.get(..len)).ok_or(Malformed::Outside)?;
         self.data = self.data.saturating_add(len);
         self.element = self.element.saturating_add(ELEMENT_BYTES);
         Ok(data)
@@ -205,12 +193,7 @@ impl<'a> LeafItems<'a> {
         }
         let both = self.0.data(pos, key.checked_add(value).ok_or(Malformed::Outside)?)?;
         let (key, value) = both.split_at_checked(key).ok_or(Malformed::Outside)?;
-        Ok(LeafItem {
-            flags,
-            key,
-            value,
-            both,
-        })
+        Ok(LeafItem { flags, key, value, both })
     }
 }
 
@@ -245,10 +228,7 @@ impl<'a> BranchItems<'a> {
         if key == 0 {
             return Err(Malformed::EmptyKey);
         }
-        Ok(BranchItem {
-            key: self.0.data(pos, size(key))?,
-            child,
-        })
+        Ok(BranchItem { key: self.0.data(pos, size(key))?, child })
     }
 }
 

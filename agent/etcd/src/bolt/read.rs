@@ -32,12 +32,8 @@ impl<'a, F: ReadAt> Source<'a, F> {
     pub(crate) fn open(file: &'a F) -> Result<Self, ReadError> {
         let len = file.len().map_err(|source| ReadError::Io { offset: 0, source })?;
         let mut head = vec![0; narrow(len).min(MAX_PAGE_BYTES.saturating_add(META_END))];
-        file.read_exact_at(&mut head, 0)
-            .map_err(|source| ReadError::Io { offset: 0, source })?;
-        let broken = |what: &str| ReadError::Page {
-            page: 0,
-            what: what.to_owned(),
-        };
+        file.read_exact_at(&mut head, 0).map_err(|source| ReadError::Io { offset: 0, source })?;
+        let broken = |what: &str| ReadError::Page { page: 0, what: what.to_owned() };
         let page_size = Meta::find_page_size(&head).ok_or_else(|| broken("no valid meta page"))?;
         let second = head.get(crate::num::size(page_size)..).unwrap_or_default();
         let metas = [Meta::parse(&head).ok(), Meta::parse(second).ok()];
@@ -55,15 +51,10 @@ impl<'a, F: ReadAt> Source<'a, F> {
 
     /// A page with its overflow.
     fn page(&self, id: u64) -> Result<(Header, Vec<u8>), ReadError> {
-        let broken = |what: &str| ReadError::Page {
-            page: id,
-            what: what.to_owned(),
-        };
+        let broken = |what: &str| ReadError::Page { page: id, what: what.to_owned() };
         let offset = id.saturating_mul(wide(self.page_size()));
         let read = |buf: &mut [u8], offset| {
-            self.file
-                .read_exact_at(buf, offset)
-                .map_err(|source| ReadError::Io { offset, source })
+            self.file.read_exact_at(buf, offset).map_err(|source| ReadError::Io { offset, source })
         };
         let mut bytes = vec![0; self.page_size()];
         read(&mut bytes, offset)?;
@@ -99,10 +90,7 @@ impl<'a, F: ReadAt> Source<'a, F> {
                 let count = Header::parse(page).map_or(0, |header| header.count);
                 leaf_items(self.meta.root, page, count)
             }
-            None => Err(ReadError::Page {
-                page: self.meta.root,
-                what: "a bucket's header is cut off".to_owned(),
-            }),
+            None => Err(ReadError::Page { page: self.meta.root, what: "a bucket's header is cut off".to_owned() }),
         }
     }
 
@@ -116,10 +104,7 @@ impl<'a, F: ReadAt> Source<'a, F> {
                 }
             }
             _ => {
-                return Err(ReadError::Page {
-                    page: id,
-                    what: "it is neither branch nor leaf".to_owned(),
-                });
+                return Err(ReadError::Page { page: id, what: "it is neither branch nor leaf".to_owned() });
             }
         }
         Ok(())
@@ -136,30 +121,18 @@ impl<'a, F: ReadAt> Source<'a, F> {
                 LEAF if levels.is_empty() => {
                     let mut items = LeafItems::new(&bytes, header.count);
                     let first = items.next().and_then(Result::ok);
-                    return Ok((
-                        levels,
-                        first.map(|item| Child {
-                            key: item.key.to_vec(),
-                            page: id,
-                        }),
-                    ));
+                    return Ok((levels, first.map(|item| Child { key: item.key.to_vec(), page: id })));
                 }
                 LEAF => return Ok((levels, None)),
                 BRANCH if levels.len() < 64 => {
                     let children = branch_items(id, &bytes, header.count)?;
                     let last = children.last().map(|child| child.page);
                     levels.push(children);
-                    let empty = || ReadError::Page {
-                        page: id,
-                        what: "it is a branch without children".to_owned(),
-                    };
+                    let empty = || ReadError::Page { page: id, what: "it is a branch without children".to_owned() };
                     id = last.ok_or_else(empty)?;
                 }
                 _ => {
-                    return Err(ReadError::Page {
-                        page: id,
-                        what: "it is neither branch nor leaf".to_owned(),
-                    });
+                    return Err(ReadError::Page { page: id, what: "it is neither branch nor leaf".to_owned() });
                 }
             }
         }
@@ -168,23 +141,13 @@ impl<'a, F: ReadAt> Source<'a, F> {
 
 fn leaf_items(id: u64, page: &[u8], count: u16) -> Result<Vec<Item>, ReadError> {
     if page.len() < HEADER_BYTES {
-        return Err(ReadError::Page {
-            page: id,
-            what: "it is cut off".to_owned(),
-        });
+        return Err(ReadError::Page { page: id, what: "it is cut off".to_owned() });
     }
     LeafItems::new(page, count)
         .map(|item| {
-            let item = item.map_err(|bad| ReadError::Page {
-                page: id,
-                what: bad.describe().to_owned(),
-            })?;
+            let item = item.map_err(|bad| ReadError::Page { page: id, what: bad.describe().to_owned() })?;
             let flags = item.flags & BUCKET_FLAG;
-            Ok(Item {
-                flags,
-                key: item.key.to_vec(),
-                value: item.value.to_vec(),
-            })
+            Ok(Item { flags, key: item.key.to_vec(), value: item.value.to_vec() })
         })
         .collect()
 }
@@ -192,14 +155,8 @@ fn leaf_items(id: u64, page: &[u8], count: u16) -> Result<Vec<Item>, ReadError> 
 fn branch_items(id: u64, page: &[u8], count: u16) -> Result<Vec<Child>, ReadError> {
     BranchItems::new(page, count)
         .map(|item| {
-            let item = item.map_err(|bad| ReadError::Page {
-                page: id,
-                what: bad.describe().to_owned(),
-            })?;
-            Ok(Child {
-                key: item.key.to_vec(),
-                page: item.child,
-            })
+            let item = item.map_err(|bad| ReadError::Page { page: id, what: bad.describe().to_owned() })?;
+            Ok(Child { key: item.key.to_vec(), page: item.child })
         })
         .collect()
 }

@@ -140,22 +140,13 @@ impl Keys {
             let next = last_main.saturating_add(1);
             if main == last_main {
                 if sub != last_sub.saturating_add(1) && main > floor {
-                    findings.at(
-                        page,
-                        format!("changes of revision {main} are missing before its change {sub}"),
-                    );
+                    findings.at(page, format!("changes of revision {main} are missing before its change {sub}"));
                 }
             } else if main > next {
                 let end = main.saturating_sub(1);
-                findings.at(
-                    page,
-                    format!("revisions {next} to {end} are missing before it, and none was compacted"),
-                );
+                findings.at(page, format!("revisions {next} to {end} are missing before it, and none was compacted"));
             } else if main == next && sub != 0 {
-                findings.at(
-                    page,
-                    format!("revision {main} begins with its change {sub} instead of 0"),
-                );
+                findings.at(page, format!("revision {main} begins with its change {sub} instead of 0"));
             }
         }
         self.last = Some((main, sub));
@@ -180,22 +171,14 @@ pub(super) fn report<S: Spill>(read: &Read<S>, ask: &[(i64, i64)]) -> io::Result
     let keys = key_bucket(&mut walk, &entries, small.compact_revision())?;
     walk.freelist()?;
 
-    let records = Records {
-        tree: &keys.tree,
-        notes: &read.notes,
-        hash_of_empty: read.hash_of_empty,
-    };
+    let records = Records { tree: &keys.tree, notes: &read.notes, hash_of_empty: read.hash_of_empty };
     let last = keys.last.map_or(1, |(main, _)| main);
     let revision = last.max(small.compact_revision()).max(1);
     let alive = records.alive(revision)?;
     let dangling = records.dangling(&alive, &small.leases)?;
     let sound = walk.findings.list.is_empty();
     let own = (revision, small.compact_revision());
-    let hash_kv = if sound {
-        Some(records.hash_kv(&alive, own.0, own.1)?)
-    } else {
-        None
-    };
+    let hash_kv = if sound { Some(records.hash_kv(&alive, own.0, own.1)?) } else { None };
     let mut answers = Vec::new();
     for (at, compact) in ask {
         let known = sound && *at <= own.0 && *at >= 1 && *compact >= own.1 && *at >= *compact;
@@ -205,10 +188,7 @@ pub(super) fn report<S: Spill>(read: &Read<S>, ask: &[(i64, i64)]) -> io::Result
             false => None,
         });
     }
-    Ok((
-        assemble(walk, small, &keys, revision, &alive, dangling, hash_kv),
-        answers,
-    ))
+    Ok((assemble(walk, small, &keys, revision, &alive, dangling, hash_kv), answers))
 }
 
 fn assemble<S: Spill>(
@@ -222,11 +202,7 @@ fn assemble<S: Spill>(
 ) -> Report {
     let read = walk.read;
     let page_bytes = u64::from(read.newest.page_size);
-    let free_pages = read
-        .newest
-        .high_water
-        .saturating_sub(2)
-        .saturating_sub(walk.live_pages());
+    let free_pages = read.newest.high_water.saturating_sub(2).saturating_sub(walk.live_pages());
     let agree = match &read.metas {
         [Some(a), Some(b)] => (a.root, a.freelist, a.high_water) == (b.root, b.freelist, b.high_water),
         _ => false,
@@ -244,9 +220,7 @@ fn assemble<S: Spill>(
         db_bytes: read.db_bytes,
         page_bytes: read.newest.page_size,
         free_bytes: free_pages.min(read.pages).saturating_mul(page_bytes),
-        beyond_bytes: read
-            .db_bytes
-            .saturating_sub(read.newest.high_water.saturating_mul(page_bytes)),
+        beyond_bytes: read.db_bytes.saturating_sub(read.newest.high_water.saturating_mul(page_bytes)),
         metas_agree: agree,
         leases: crate::num::wide(small.leases.len()),
         members: small.members,
@@ -271,45 +245,28 @@ fn root<S: Spill>(walk: &mut Walk<'_, S>) -> io::Result<Vec<Entry>> {
         };
         for item in LeafItems::new(bytes, count).filter_map(Result::ok) {
             if item.flags != BUCKET_FLAG {
-                findings.at(
-                    page,
-                    format!("the root's item {} is not a bucket", item.key.escape_ascii()),
-                );
+                findings.at(page, format!("the root's item {} is not a bucket", item.key.escape_ascii()));
                 continue;
             }
-            entries.push(Entry {
-                name: item.key.to_vec(),
-                value: item.value.to_vec(),
-                page,
-            });
+            entries.push(Entry { name: item.key.to_vec(), value: item.value.to_vec(), page });
         }
     };
     walk.tree(walk.read.newest.root, &mut each)?;
     for name in ["key", "meta"] {
         if !entries.iter().any(|entry| entry.name == name.as_bytes()) {
-            walk.findings.at(
-                walk.read.newest.root,
-                format!("there is no bucket called {name} in the root"),
-            );
+            walk.findings.at(walk.read.newest.root, format!("there is no bucket called {name} in the root"));
         }
     }
     Ok(entries)
 }
 
 fn key_bucket<S: Spill>(walk: &mut Walk<'_, S>, entries: &[Entry], compact: i64) -> io::Result<Keys> {
-    let mut keys = Keys {
-        tree: KeyTree::default(),
-        tombstones: 0,
-        compact,
-        last: None,
-    };
+    let mut keys = Keys { tree: KeyTree::default(), tombstones: 0, compact, last: None };
     let Some(entry) = entries.iter().find(|entry| entry.name == b"key") else {
         return Ok(keys);
     };
     if let Some(Bucket::Inline(page)) = Bucket::parse(&entry.value) {
-        keys.tree.inline = inline(walk, entry, page, &mut |findings, at, leaf| {
-            keys.leaf(findings, at, leaf)
-        });
+        keys.tree.inline = inline(walk, entry, page, &mut |findings, at, leaf| keys.leaf(findings, at, leaf));
         return Ok(keys);
     }
     let mut leaves = Vec::new();
@@ -336,10 +293,7 @@ fn bucket<S: Spill>(walk: &mut Walk<'_, S>, entry: &Entry, each: &mut EachLeaf<'
             Ok(())
         }
         None => {
-            walk.findings.at(
-                entry.page,
-                format!("the header of bucket {} is damaged", entry.name.escape_ascii()),
-            );
+            walk.findings.at(entry.page, format!("the header of bucket {} is damaged", entry.name.escape_ascii()));
             Ok(())
         }
     }
@@ -350,15 +304,13 @@ fn inline<S: Spill>(walk: &mut Walk<'_, S>, entry: &Entry, page: &[u8], each: &m
     let name = entry.name.escape_ascii();
     let header = Header::parse(page).filter(|header| (header.id, header.flags, header.overflow) == (0, LEAF, 0));
     let Some(header) = header else {
-        walk.findings
-            .at(entry.page, format!("the inline bucket {name} has a damaged header"));
+        walk.findings.at(entry.page, format!("the inline bucket {name} has a damaged header"));
         return None;
     };
     let mut scratch = RevisionsNote::default();
     match stream::leaf(header, page, &walk.read.keys, &mut scratch) {
         Ok((_, used)) if used != page.len() => {
-            walk.findings
-                .at(entry.page, format!("the inline bucket {name} is longer than its items"));
+            walk.findings.at(entry.page, format!("the inline bucket {name} is longer than its items"));
             None
         }
         Ok((Shape::Verbatim(_), _)) => {
@@ -372,8 +324,7 @@ fn inline<S: Spill>(walk: &mut Walk<'_, S>, entry: &Entry, page: &[u8], each: &m
             Some(note)
         }
         Err(how) => {
-            walk.findings
-                .at(entry.page, format!("in the inline bucket {name}: {}", how.describe()));
+            walk.findings.at(entry.page, format!("in the inline bucket {name}: {}", how.describe()));
             None
         }
     }

@@ -102,10 +102,7 @@ impl<S: Spill> Records<'_, S> {
     pub(super) fn alive(&self, at: i64) -> io::Result<Alive> {
         let budget = wide(self.notes.budget()).max(LEAST_TABLE_BYTES);
         let rounds = self.tree.records.saturating_mul(ENTRY_BYTES).div_ceil(budget).max(1);
-        let mut alive = Alive {
-            records: Bits::default(),
-            keys: 0,
-        };
+        let mut alive = Alive { records: Bits::default(), keys: 0 };
         let mut table = Table::default();
         for round in 0..rounds {
             table.clear();
@@ -142,10 +139,7 @@ impl<S: Spill> Records<'_, S> {
                 }
             }
         })?;
-        Ok(Dangling {
-            keys,
-            ids: ids.into_iter().collect(),
-        })
+        Ok(Dangling { keys, ids: ids.into_iter().collect() })
     }
 
     /// HashKV at a revision, as a member compacted at `compact` answers it.
@@ -171,10 +165,6 @@ impl<S: Spill> Records<'_, S> {
                 }
             }
         })?;
-        Ok(HashKv {
-            hash,
-            revision,
-            compact_revision: compact,
-        })
+        Ok(HashKv { hash, revision, compact_revision: compact })
     }
 }

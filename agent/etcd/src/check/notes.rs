@@ -59,14 +59,7 @@ pub(super) struct Notes<S> {
 
 impl<S: Spill> Notes<S> {
     pub(super) fn new(spill: S, budget: usize) -> Self {
-        Notes {
-            slots: Vec::new(),
-            memory: Vec::new(),
-            budget,
-            tail: Vec::new(),
-            spill,
-            spilled: 0,
-        }
+        Notes { slots: Vec::new(), memory: Vec::new(), budget, tail: Vec::new(), spill, spilled: 0 }
     }
 
     pub(super) fn budget(&self) -> usize {
@@ -79,14 +72,7 @@ impl<S: Spill> Notes<S> {
     }
 
     pub(super) fn set_malformed(&mut self, page: u64, how: Malformed) {
-        self.set(
-            page,
-            Slot {
-                low: how.code(),
-                high: 0,
-                len: BAD,
-            },
-        );
+        self.set(page, Slot { low: how.code(), high: 0, len: BAD });
     }
 
     /// Keeps the note on a page.
@@ -98,10 +84,7 @@ impl<S: Spill> Notes<S> {
                 parts.iter().for_each(|part| self.memory.extend_from_slice(part));
                 offset
             } else {
-                let offset = self
-                    .spilled
-                    .saturating_add(wide(self.tail.len()))
-                    .saturating_add(wide(self.budget));
+                let offset = self.spilled.saturating_add(wide(self.tail.len())).saturating_add(wide(self.budget));
                 parts.iter().for_each(|part| self.tail.extend_from_slice(part));
                 if self.tail.len() >= SPILL_BYTES {
                     self.spill.append(&self.tail).map_err(|error| self.explain(error))?;
@@ -136,24 +119,13 @@ impl<S: Spill> Notes<S> {
     fn read(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> io::Result<()> {
         out.clear();
         let lost = || io::Error::other("a note is not where it was put");
-        let Some(behind) = offset
-            .checked_sub(wide(self.budget))
-            .filter(|_| !self.in_memory(offset))
-        else {
-            let note = self
-                .memory
-                .get(narrow(offset)..)
-                .and_then(|rest| rest.get(..len))
-                .ok_or_else(lost)?;
+        let Some(behind) = offset.checked_sub(wide(self.budget)).filter(|_| !self.in_memory(offset)) else {
+            let note = self.memory.get(narrow(offset)..).and_then(|rest| rest.get(..len)).ok_or_else(lost)?;
             out.extend_from_slice(note);
             return Ok(());
         };
         if let Some(place) = behind.checked_sub(self.spilled) {
-            let note = self
-                .tail
-                .get(narrow(place)..)
-                .and_then(|rest| rest.get(..len))
-                .ok_or_else(lost)?;
+            let note = self.tail.get(narrow(place)..).and_then(|rest| rest.get(..len)).ok_or_else(lost)?;
             out.extend_from_slice(note);
             return Ok(());
         }
@@ -172,10 +144,7 @@ impl<S: Spill> Notes<S> {
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
-        let text = format!(
-            "the budget of {} bytes is used up and the scratch space failed: {error}",
-            self.budget
-        );
+        let text = format!("the budget of {} bytes is used up and the scratch space failed: {error}", self.budget);
         io::Error::new(error.kind(), text)
     }
 }
@@ -209,11 +178,7 @@ impl RecordNote {
     fn decode(note: &[u8]) -> Option<RecordNote> {
         let sub = le_u32(note, 8)?;
         Some(RecordNote {
-            revision: Revision {
-                main: be_i64(note, 0)?,
-                sub: sub >> 1,
-                tombstone: sub & 1 == 1,
-            },
+            revision: Revision { main: be_i64(note, 0)?, sub: sub >> 1, tombstone: sub & 1 == 1 },
             key_hash: le_u64(note, 12)?,
             len: le_u32(note, 20)?,
             crc: le_u32(note, 24)?,
@@ -252,12 +217,7 @@ impl RevisionsNote {
 
     /// The note's parts: a header in the page's likeness, the records, the leases.
     pub(super) fn header(&self, page: Header) -> [u8; REVISIONS_HEADER_BYTES] {
-        let header = Header {
-            flags: REVISIONS,
-            count: self.count,
-            ..page
-        }
-        .encode();
+        let header = Header { flags: REVISIONS, count: self.count, ..page }.encode();
         let (index, flaw) = self.flaw.unwrap_or_default();
         let leases = u32::try_from(self.leases.len() / LEASE_BYTES).unwrap_or(u32::MAX);
         let tail = (u64::from(index) | u64::from(flaw) << 16 | u64::from(leases) << 32).to_le_bytes();
@@ -310,8 +270,6 @@ impl<'a> Revisions<'a> {
 
     /// The leases, each with the number of its record in this leaf.
     pub(super) fn leases(self) -> impl Iterator<Item = (u32, i64)> + 'a {
-        self.leases
-            .chunks_exact(LEASE_BYTES)
-            .filter_map(|lease| Some((le_u32(lease, 0)?, be_i64(lease, 4)?)))
+        self.leases.chunks_exact(LEASE_BYTES).filter_map(|lease| Some((le_u32(lease, 0)?, be_i64(lease, 4)?)))
     }
 }

@@ -48,11 +48,7 @@ struct Window {
 impl<S: Spill> Stream<S> {
     pub(super) fn new(notes: Notes<S>) -> Self {
         Stream {
-            noter: Noter {
-                notes,
-                keys: RandomState::new(),
-                scratch: RevisionsNote::default(),
-            },
+            noter: Noter { notes, keys: RandomState::new(), scratch: RevisionsNote::default() },
             page_size: 0,
             carry: Vec::new(),
             metas: [None; 2],
@@ -76,9 +72,7 @@ impl<S: Spill> Stream<S> {
     pub(super) fn finish(mut self) -> Result<Read<S>, CheckError> {
         let db_bytes = self.db_bytes;
         if self.failed {
-            return Err(CheckError::Spill(io::Error::other(
-                "the scratch space failed before the database ended",
-            )));
+            return Err(CheckError::Spill(io::Error::other("the scratch space failed before the database ended")));
         }
         if self.page_size == 0 {
             self.settle().map_err(CheckError::Spill)?;
@@ -86,15 +80,7 @@ impl<S: Spill> Stream<S> {
         let newest = Meta::newest(&self.metas).ok_or(CheckError::NoMeta { db_bytes })?;
         let hash_of_empty = self.noter.hash(&[]);
         let Noter { notes, keys, .. } = self.noter;
-        Ok(Read {
-            notes,
-            keys,
-            metas: self.metas,
-            newest,
-            db_bytes,
-            pages: self.pages,
-            hash_of_empty,
-        })
+        Ok(Read { notes, keys, metas: self.metas, newest, db_bytes, pages: self.pages, hash_of_empty })
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -149,9 +135,7 @@ impl<S: Spill> Stream<S> {
         self.pages = self.pages.saturating_add(1);
         self.noter.notes.next_page();
         if let Some(meta) = self.metas.get_mut(narrow(id)) {
-            *meta = Meta::parse(bytes)
-                .ok()
-                .filter(|meta| size(meta.page_size) == self.page_size);
+            *meta = Meta::parse(bytes).ok().filter(|meta| size(meta.page_size) == self.page_size);
             return self.noter.keep_meta(id, bytes);
         }
         if !self.window.open.is_empty() {
@@ -170,13 +154,7 @@ impl<S: Spill> Stream<S> {
         if header.overflow == 0 {
             return self.noter.note(header, bytes, self.page_size);
         }
-        let end = self
-            .metas
-            .iter()
-            .flatten()
-            .map(|meta| meta.high_water)
-            .max()
-            .unwrap_or_default();
+        let end = self.metas.iter().flatten().map(|meta| meta.high_water).max().unwrap_or_default();
         if header.id.saturating_add(u64::from(header.overflow)) >= end {
             self.noter.notes.set_malformed(header.id, Malformed::PastEnd);
             return Ok(());
@@ -250,8 +228,7 @@ impl<S: Spill> Noter<S> {
         match note_page(header, bytes, page_size, &self.keys, &mut self.scratch) {
             Ok(Shape::Revisions) => {
                 let note = &self.scratch;
-                self.notes
-                    .keep(header.id, &[&note.header(header), note.records(), note.leases()])
+                self.notes.keep(header.id, &[&note.header(header), note.records(), note.leases()])
             }
             Ok(Shape::Verbatim(used)) => self.notes.keep(header.id, &[bytes.get(..used).unwrap_or(bytes)]),
             Err(how) => {
@@ -333,14 +310,7 @@ pub(super) fn leaf(
         scratch.push(&note, record.lease, flaw.map(mvcc::Flaw::code));
     }
     let used = items.used();
-    Ok((
-        if before.is_some() {
-            Shape::Revisions
-        } else {
-            Shape::Verbatim(used)
-        },
-        used,
-    ))
+    Ok((if before.is_some() { Shape::Revisions } else { Shape::Verbatim(used) }, used))
 }
 
 /// Checks a leaf of any bucket, and says where its data ends.

@@ -41,9 +41,7 @@ impl Bits {
     }
 
     pub(super) fn contains(&self, n: u64) -> bool {
-        self.words
-            .get(narrow(n / 64))
-            .is_some_and(|word| word & (1 << (n % 64)) != 0)
+        self.words.get(narrow(n / 64)).is_some_and(|word| word & (1 << (n % 64)) != 0)
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -62,19 +60,11 @@ pub(super) struct Findings {
 impl Findings {
     pub(super) fn at(&mut self, page: u64, what: impl Into<String>) {
         let offset = page.checked_mul(self.page_bytes);
-        self.push(Finding {
-            what: what.into(),
-            page: Some(page),
-            offset,
-        });
+        self.push(Finding { what: what.into(), page: Some(page), offset });
     }
 
     pub(super) fn general(&mut self, what: impl Into<String>) {
-        self.push(Finding {
-            what: what.into(),
-            page: None,
-            offset: None,
-        });
+        self.push(Finding { what: what.into(), page: None, offset: None });
     }
 
     fn push(&mut self, finding: Finding) {
@@ -137,18 +127,8 @@ pub(super) struct Walk<'a, S: Spill> {
 impl<'a, S: Spill> Walk<'a, S> {
     pub(super) fn new(read: &'a Read<S>) -> Self {
         let page_bytes = u64::from(read.newest.page_size);
-        let findings = Findings {
-            page_bytes,
-            list: Vec::new(),
-            more: 0,
-        };
-        Walk {
-            read,
-            seen: Bits::default(),
-            findings,
-            leaf_depth: None,
-            freelist_pages: 0,
-        }
+        let findings = Findings { page_bytes, list: Vec::new(), more: 0 };
+        Walk { read, seen: Bits::default(), findings, leaf_depth: None, freelist_pages: 0 }
     }
 
     /// Pages in use, but for the two meta pages.
@@ -159,15 +139,7 @@ impl<'a, S: Spill> Walk<'a, S> {
     /// Walks one tree.
     pub(super) fn tree(&mut self, root: u64, each: &mut EachLeaf<'_>) -> io::Result<()> {
         self.leaf_depth = None;
-        self.descend(
-            Place {
-                page: root,
-                depth: 0,
-                low: &[],
-                high: None,
-            },
-            each,
-        )
+        self.descend(Place { page: root, depth: 0, low: &[], high: None }, each)
     }
 
     fn descend(&mut self, at: Place<'_>, each: &mut EachLeaf<'_>) -> io::Result<()> {
@@ -183,16 +155,13 @@ impl<'a, S: Spill> Walk<'a, S> {
                 None => return Err(io::Error::other("a note is not what was put there")),
             },
             _ => {
-                self.findings
-                    .at(at.page, "it is neither a branch nor a leaf, but a tree refers to it");
+                self.findings.at(at.page, "it is neither a branch nor a leaf, but a tree refers to it");
                 return Ok(());
             }
         };
         if *self.leaf_depth.get_or_insert(at.depth) != at.depth {
-            self.findings.at(
-                at.page,
-                "the tree is not of one depth: this leaf is nearer to the root than others, or farther",
-            );
+            self.findings
+                .at(at.page, "the tree is not of one depth: this leaf is nearer to the root than others, or farther");
         }
         match leaf.ends() {
             Some((first, last)) => self.within(at, &first, &last),
@@ -207,10 +176,7 @@ impl<'a, S: Spill> Walk<'a, S> {
     fn enter(&mut self, at: Place<'_>, note: &mut Vec<u8>) -> io::Result<Option<Header>> {
         let high_water = self.read.newest.high_water;
         if at.page < 2 || at.page >= high_water {
-            self.findings.at(
-                at.page,
-                format!("a tree refers to it, but pages go from 2 to below {high_water}"),
-            );
+            self.findings.at(at.page, format!("a tree refers to it, but pages go from 2 to below {high_water}"));
             return Ok(None);
         }
         if at.depth > MAX_DEPTH {
@@ -220,15 +186,12 @@ impl<'a, S: Spill> Walk<'a, S> {
         match self.read.notes.look_up(at.page, note)? {
             Noted::Note => {}
             Noted::Nothing if at.page >= self.read.pages => {
-                self.findings
-                    .at(at.page, "a tree refers to it, but the database ends before");
+                self.findings.at(at.page, "a tree refers to it, but the database ends before");
                 return Ok(None);
             }
             Noted::Nothing => {
-                self.findings.at(
-                    at.page,
-                    "a tree refers to it, but its header does not name this page, or no kind of page",
-                );
+                self.findings
+                    .at(at.page, "a tree refers to it, but its header does not name this page, or no kind of page");
                 return Ok(None);
             }
             Noted::Malformed(how) => {
@@ -241,8 +204,7 @@ impl<'a, S: Spill> Walk<'a, S> {
         };
         let end = at.page.saturating_add(u64::from(header.overflow));
         if end >= high_water.min(self.read.pages) {
-            self.findings
-                .at(at.page, "it claims pages past the end of the database");
+            self.findings.at(at.page, "it claims pages past the end of the database");
             return Ok(None);
         }
         let mut twice = None;
@@ -267,19 +229,10 @@ impl<'a, S: Spill> Walk<'a, S> {
         while let Some(child) = children.next() {
             let high = children.peek().map(|next| next.key).or(at.high);
             if children.peek().is_none() && at.high.is_some_and(|high| child.key >= high) {
-                self.findings
-                    .at(at.page, "its last key is not below its neighbour's first");
+                self.findings.at(at.page, "its last key is not below its neighbour's first");
             }
             let depth = at.depth.saturating_add(1);
-            self.descend(
-                Place {
-                    page: child.child,
-                    depth,
-                    low: child.key,
-                    high,
-                },
-                each,
-            )?;
+            self.descend(Place { page: child.child, depth, low: child.key, high }, each)?;
         }
         Ok(())
     }
@@ -289,8 +242,7 @@ impl<'a, S: Spill> Walk<'a, S> {
             self.findings.at(at.page, "its first key is below what its parent says");
         }
         if at.high.is_some_and(|high| last >= high) {
-            self.findings
-                .at(at.page, "its last key is not below its neighbour's first");
+            self.findings.at(at.page, "its last key is not below its neighbour's first");
         }
     }
 
@@ -301,28 +253,19 @@ impl<'a, S: Spill> Walk<'a, S> {
             let noted = self.read.notes.look_up(id, &mut page)?;
             if meta.is_none() {
                 let why = match noted {
-                    Noted::Note => crate::bolt::Meta::parse(&page)
-                        .err()
-                        .unwrap_or("names another page size"),
+                    Noted::Note => crate::bolt::Meta::parse(&page).err().unwrap_or("names another page size"),
                     _ => "did not arrive",
                 };
                 self.findings.at(id, format!("this meta page {why}"));
             }
-            let expected = Header {
-                id,
-                flags: crate::bolt::META,
-                count: 0,
-                overflow: 0,
-            };
+            let expected = Header { id, flags: crate::bolt::META, count: 0, overflow: 0 };
             if noted == Noted::Note && Header::parse(&page) != Some(expected) {
                 self.findings.at(id, "the header of this meta page is damaged");
             }
         }
         let (high_water, pages) = (self.read.newest.high_water, self.read.pages);
         if pages < high_water {
-            self.findings.general(format!(
-                "the database has {high_water} pages, but only {pages} whole ones arrived"
-            ));
+            self.findings.general(format!("the database has {high_water} pages, but only {pages} whole ones arrived"));
         }
         Ok(())
     }
@@ -335,23 +278,12 @@ impl<'a, S: Spill> Walk<'a, S> {
         }
         let trees = std::mem::take(&mut self.seen);
         let mut note = Vec::new();
-        let header = self.enter(
-            Place {
-                page,
-                depth: 0,
-                low: &[],
-                high: None,
-            },
-            &mut note,
-        )?;
+        let header = self.enter(Place { page, depth: 0, low: &[], high: None }, &mut note)?;
         let own = std::mem::replace(&mut self.seen, trees);
         self.freelist_pages = own.count();
         let Some(header) = header else { return Ok(()) };
         let Some((count, ids)) = freelist_ids(header, &note) else {
-            self.findings.at(
-                page,
-                "it is not the freelist that the meta page says it is, or is cut off",
-            );
+            self.findings.at(page, "it is not the freelist that the meta page says it is, or is cut off");
             return Ok(());
         };
         let mut before = 1;
@@ -361,20 +293,11 @@ impl<'a, S: Spill> Walk<'a, S> {
             fits
         };
         if let Some(id) = ids.chunks_exact(8).filter_map(|id| le_u64(id, 0)).find(|id| !fits(*id)) {
-            self.findings.at(
-                page,
-                format!("the freelist names page {id} out of order, out of bounds or in use"),
-            );
+            self.findings.at(page, format!("the freelist names page {id} out of order, out of bounds or in use"));
         }
-        let known = count
-            .saturating_add(own.count())
-            .saturating_add(self.seen.count())
-            .saturating_add(2);
+        let known = count.saturating_add(own.count()).saturating_add(self.seen.count()).saturating_add(2);
         if known != high_water && self.findings.list.is_empty() {
-            self.findings.at(
-                page,
-                format!("{known} of {high_water} pages are in use or in the freelist"),
-            );
+            self.findings.at(page, format!("{known} of {high_water} pages are in use or in the freelist"));
         }
         Ok(())
     }

@@ -11,11 +11,7 @@ use super::{Committed, Edits, RewriteError};
 impl From<ReadError> for RewriteError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Io { offset, source } => RewriteError::Io {
-                doing: "read",
-                offset,
-                source,
-            },
+            ReadError::Io { offset, source } => RewriteError::Io { doing: "read", offset, source },
             ReadError::Page { page, what } => RewriteError::Changed { page, what },
         }
     }
@@ -23,10 +19,7 @@ impl From<ReadError> for RewriteError {
 
 impl From<TooLarge> for RewriteError {
     fn from(_: TooLarge) -> Self {
-        RewriteError::Changed {
-            page: 0,
-            what: "a new page would be larger than a page can be".to_owned(),
-        }
+        RewriteError::Changed { page: 0, what: "a new page would be larger than a page can be".to_owned() }
     }
 }
 
@@ -41,9 +34,7 @@ struct Commit<'a, F> {
 
 pub(super) fn commit<F: ReadAt + WriteAt>(file: &F, report: &Report, edits: &Edits) -> Result<Committed, RewriteError> {
     if !report.sound() {
-        return Err(RewriteError::NotSound {
-            findings: report.findings.len(),
-        });
+        return Err(RewriteError::NotSound { findings: report.findings.len() });
     }
     if edits.members.is_empty() {
         return Err(RewriteError::NoMembers);
@@ -52,42 +43,21 @@ pub(super) fn commit<F: ReadAt + WriteAt>(file: &F, report: &Report, edits: &Edi
     let source = Source::open(file)?;
     let builder = Builder::new(source.page_size(), source.meta.high_water);
     let root = source.tree(source.meta.root)?;
-    let done = Committed {
-        revision,
-        db_bytes: 0,
-        dropped_members: 0,
-        dropped_alarms: 0,
-        dropped_downgrade: false,
-    };
-    let mut commit = Commit {
-        source,
-        builder,
-        root,
-        done,
-    };
+    let done = Committed { revision, db_bytes: 0, dropped_members: 0, dropped_alarms: 0, dropped_downgrade: false };
+    let mut commit = Commit { source, builder, root, done };
     commit.members(edits)?;
     commit.cluster()?;
     commit.meta(edits, revision)?;
     if edits.bump.is_some() {
-        commit.ghost(Revision {
-            main: revision,
-            sub: 0,
-            tombstone: false,
-        })?;
+        commit.ghost(Revision { main: revision, sub: 0, tombstone: false })?;
     }
     commit.write(file)
 }
 
 fn bumped(revision: i64, bump: Option<u64>) -> Result<i64, RewriteError> {
     let Some(bump) = bump else { return Ok(revision) };
-    let raised = if bump == 0 {
-        None
-    } else {
-        revision.checked_add_unsigned(bump)
-    };
-    raised
-        .filter(|raised| *raised < i64::MAX)
-        .ok_or(RewriteError::Bump { revision, bump })
+    let raised = if bump == 0 { None } else { revision.checked_add_unsigned(bump) };
+    raised.filter(|raised| *raised < i64::MAX).ok_or(RewriteError::Bump { revision, bump })
 }
 
 impl<F: ReadAt + WriteAt> Commit<'_, F> {
@@ -142,20 +112,11 @@ impl<F: ReadAt + WriteAt> Commit<'_, F> {
         let mut voters: Vec<u64> = edits.members.iter().map(|member| member.id).collect();
         voters.sort_unstable();
         let conf_state = serde_json::json!({ "voters": voters, "auto_leave": false }).to_string();
-        put(
-            &mut items,
-            b"consistent_index",
-            0,
-            edits.consistent_index.to_be_bytes().to_vec(),
-        );
+        put(&mut items, b"consistent_index", 0, edits.consistent_index.to_be_bytes().to_vec());
         put(&mut items, b"term", 0, edits.term.to_be_bytes().to_vec());
         put(&mut items, b"confState", 0, conf_state.into_bytes());
         if edits.bump.is_some() {
-            let mark = Revision {
-                main: revision,
-                sub: 0,
-                tombstone: false,
-            };
+            let mark = Revision { main: revision, sub: 0, tombstone: false };
             put(&mut items, b"scheduledCompactRev", 0, mark.encode());
         }
         self.replace("meta", &items)
@@ -165,24 +126,13 @@ impl<F: ReadAt + WriteAt> Commit<'_, F> {
     ///
     /// It gets a leaf of its own at the right edge of the tree, so that only branches are read and written again.
     fn ghost(&mut self, revision: Revision) -> Result<(), RewriteError> {
-        let ghost = Item {
-            flags: 0,
-            key: revision.encode(),
-            value: Vec::new(),
-        };
-        let value = self
-            .root
-            .iter()
-            .find(|item| item.key == b"key")
-            .map(|item| item.value.clone());
+        let ghost = Item { flags: 0, key: revision.encode(), value: Vec::new() };
+        let value = self.root.iter().find(|item| item.key == b"key").map(|item| item.value.clone());
         let root = match value.as_deref().map(Bucket::parse) {
             Some(Some(Bucket::Root(root))) => root,
             Some(None) => {
                 let what = "the header of bucket key is cut off".to_owned();
-                return Err(RewriteError::Changed {
-                    page: self.source.meta.root,
-                    what,
-                });
+                return Err(RewriteError::Changed { page: self.source.meta.root, what });
             }
             None | Some(Some(Bucket::Inline(_))) => {
                 let mut items = self.items("key")?.unwrap_or_default();
@@ -219,11 +169,7 @@ impl<F: ReadAt + WriteAt> Commit<'_, F> {
         let put = |page: u64, bytes: &[u8]| {
             let offset = page.saturating_mul(page_bytes);
             let written = file.write_all_at(bytes, offset);
-            written.map_err(|source| RewriteError::Io {
-                doing: "write",
-                offset,
-                source,
-            })
+            written.map_err(|source| RewriteError::Io { doing: "write", offset, source })
         };
         for (page, bytes) in &self.builder.pages {
             put(*page, bytes)?;
@@ -232,29 +178,16 @@ impl<F: ReadAt + WriteAt> Commit<'_, F> {
         let old = self.source.meta;
         for step in [1, 2] {
             let txid = old.txid.saturating_add(step);
-            let meta = Meta {
-                root,
-                high_water,
-                txid,
-                freelist: NO_FREELIST,
-                ..old
-            };
+            let meta = Meta { root, high_water, txid, freelist: NO_FREELIST, ..old };
             put(txid % 2, &meta.encode(txid % 2))?;
         }
-        Ok(Committed {
-            db_bytes: high_water.saturating_mul(page_bytes),
-            ..self.done
-        })
+        Ok(Committed { db_bytes: high_water.saturating_mul(page_bytes), ..self.done })
     }
 }
 
 /// Sets an item, keeping the order by key.
 fn put(items: &mut Vec<Item>, key: &[u8], flags: u32, value: Vec<u8>) {
-    let item = Item {
-        flags,
-        key: key.to_vec(),
-        value,
-    };
+    let item = Item { flags, key: key.to_vec(), value };
     match items.binary_search_by(|have| have.key.as_slice().cmp(key)) {
         Ok(at) => {
             if let Some(have) = items.get_mut(at) {

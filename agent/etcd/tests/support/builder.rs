@@ -84,37 +84,19 @@ pub fn history(n: i64, keys: i64, value_bytes: usize) -> Items {
     let record = |at: i64| {
         let (round, key) = (at / keys, at % keys);
         let value = vec![b'a' + (at % 26) as u8; value_bytes];
-        put(
-            at + 2,
-            0,
-            &format!("key/{key:04}"),
-            key + 2,
-            round as u64 + 1,
-            &value,
-            0,
-        )
+        put(at + 2, 0, &format!("key/{key:04}"), key + 2, round as u64 + 1, &value, 0)
     };
     (0..n).map(record).collect()
 }
 
 pub fn header(id: u64, flags: u16, count: usize, overflow: usize) -> Vec<u8> {
     let count = (count as u16).to_le_bytes();
-    [
-        &id.to_le_bytes()[..],
-        &flags.to_le_bytes(),
-        &count,
-        &(overflow as u32).to_le_bytes(),
-    ]
-    .concat()
+    [&id.to_le_bytes()[..], &flags.to_le_bytes(), &count, &(overflow as u32).to_le_bytes()].concat()
 }
 
 /// A leaf's image, without padding.
 pub fn leaf(id: u64, items: &[(Vec<u8>, Vec<u8>)], bucket: bool, page_size: usize) -> Vec<u8> {
-    let size = 16
-        + items
-            .iter()
-            .map(|(key, value)| 16 + key.len() + value.len())
-            .sum::<usize>();
+    let size = 16 + items.iter().map(|(key, value)| 16 + key.len() + value.len()).sum::<usize>();
     let overflow = if id == 0 { 0 } else { size.div_ceil(page_size) - 1 };
     let mut out = header(id, 2, items.len(), overflow);
     let mut at = 16 + 16 * items.len();
@@ -125,9 +107,7 @@ pub fn leaf(id: u64, items: &[(Vec<u8>, Vec<u8>)], bucket: bool, page_size: usiz
         }
         at += key.len() + value.len();
     }
-    items
-        .iter()
-        .for_each(|(key, value)| out.extend([&key[..], value].concat()));
+    items.iter().for_each(|(key, value)| out.extend([&key[..], value].concat()));
     out
 }
 
@@ -154,9 +134,7 @@ pub fn meta(id: u64, page_size: usize, root: u64, freelist: u64, high_water: u64
     for n in [root, 0, freelist, high_water, txid] {
         out.extend(n.to_le_bytes());
     }
-    let sum = out.iter().fold(0xcbf29ce484222325u64, |sum, b| {
-        (sum ^ *b as u64).wrapping_mul(0x100000001b3)
-    });
+    let sum = out.iter().fold(0xcbf29ce484222325u64, |sum, b| (sum ^ *b as u64).wrapping_mul(0x100000001b3));
     out.extend(sum.to_le_bytes());
     let mut page = header(id, 4, 0, 0);
     page.extend(out);
@@ -205,27 +183,15 @@ impl Db {
             .collect();
         while level.len() > 1 {
             let parts = level.chunks(self.per_branch);
-            level = parts
-                .map(|part| (part[0].0.clone(), pages.put(|id| branch(id, part, self.page_size))))
-                .collect();
+            level = parts.map(|part| (part[0].0.clone(), pages.put(|id| branch(id, part, self.page_size)))).collect();
         }
         level[0].1
     }
 
     fn layout(&self, end: Option<u64>) -> (Pages, u64, u64) {
-        let mut pages = Pages {
-            size: self.page_size,
-            next: 2,
-            end,
-            pages: BTreeMap::new(),
-        };
+        let mut pages = Pages { size: self.page_size, next: 2, end, pages: BTreeMap::new() };
         let mut root = vec![];
-        for (name, items) in self
-            .buckets
-            .iter()
-            .map(|(name, items)| (*name, items))
-            .chain([("key", &self.records)])
-        {
+        for (name, items) in self.buckets.iter().map(|(name, items)| (*name, items)).chain([("key", &self.records)]) {
             let image = leaf(0, items, false, self.page_size);
             let inline = items.is_empty() || name != "key" && image.len() <= self.page_size / 4;
             let value = if inline || (name == "key" && self.inline_key) {

@@ -26,11 +26,7 @@ pub fn tools(version: &str) -> PathBuf {
     });
     for tool in ["etcd", "etcdctl", "etcdutl"] {
         let path = dir.join(tool);
-        assert!(
-            path.exists(),
-            "{} is missing: run ./tests/run, which fetches it, or set {own}",
-            path.display()
-        );
+        assert!(path.exists(), "{} is missing: run ./tests/run, which fetches it, or set {own}", path.display());
     }
     dir
 }
@@ -80,12 +76,7 @@ impl Server {
             .stderr(out)
             .spawn()
             .unwrap();
-        Server {
-            version,
-            client,
-            child,
-            log,
-        }
+        Server { version, client, child, log }
     }
 
     pub fn wait_healthy(&self) {
@@ -98,11 +89,7 @@ impl Server {
             if start.elapsed() > Duration::from_secs(60) {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(20).collect();
-                panic!(
-                    "etcd {} does not get healthy: {out:?}\n{}",
-                    self.version,
-                    tail.join("\n")
-                );
+                panic!("etcd {} does not get healthy: {out:?}\n{}", self.version, tail.join("\n"));
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -151,16 +138,11 @@ impl Server {
     pub fn hash_kv(&self, revision: i64) -> (u64, i64) {
         let answer = self.json(&["endpoint", "hashkv", "--rev", &revision.to_string()]);
         let hash = &answer[0]["HashKV"];
-        (
-            hash["hash"].as_u64().unwrap(),
-            hash["compact_revision"].as_i64().unwrap(),
-        )
+        (hash["hash"].as_u64().unwrap(), hash["compact_revision"].as_i64().unwrap())
     }
 
     pub fn revision(&self) -> i64 {
-        self.json(&["endpoint", "status"])[0]["Status"]["header"]["revision"]
-            .as_i64()
-            .unwrap()
+        self.json(&["endpoint", "status"])[0]["Status"]["header"]["revision"].as_i64().unwrap()
     }
 
     pub fn save(&self, to: &Path) {
@@ -173,11 +155,7 @@ pub fn snapshot_status(version: &str, file: &Path) -> Value {
     let copy = file.with_extension("status-copy");
     fs::copy(file, &copy).unwrap();
     let mut command = Command::new(tools(version).join("etcdutl"));
-    let out = command
-        .args(["snapshot", "status", "-w", "json"])
-        .arg(&copy)
-        .output()
-        .unwrap();
+    let out = command.args(["snapshot", "status", "-w", "json"]).arg(&copy).output().unwrap();
     fs::remove_file(&copy).unwrap();
     assert!(out.status.success(), "{out:?}");
     serde_json::from_slice(&out.stdout).unwrap()
@@ -186,20 +164,11 @@ pub fn snapshot_status(version: &str, file: &Path) -> Value {
 /// Writes a planned data dir, without its database.
 pub fn write_plan(plan: &etcdfile::Plan, to: &Path) {
     for dir in &plan.dirs {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(dir.mode)
-            .create(to.join(&dir.path))
-            .unwrap();
+        fs::DirBuilder::new().recursive(true).mode(dir.mode).create(to.join(&dir.path)).unwrap();
     }
     for file in &plan.files {
         let mut options = fs::OpenOptions::new();
-        let mut out = options
-            .write(true)
-            .create_new(true)
-            .mode(file.mode)
-            .open(to.join(&file.path))
-            .unwrap();
+        let mut out = options.write(true).create_new(true).mode(file.mode).open(to.join(&file.path)).unwrap();
         out.write_all(&file.bytes).unwrap();
     }
 }

@@ -4,10 +4,7 @@ use super::*;
 fn stores_are_checked() {
     let url = |text: &str| change("s3://backups/etcd", text);
     holds(&url("s3://Bad_Bucket"), &["a bucket's name has 3 to 63"]);
-    holds(
-        &url("\"s3://key:secret@bucket\""),
-        &["carries no credentials", "options_file"],
-    );
+    holds(&url("\"s3://key:secret@bucket\""), &["carries no credentials", "options_file"]);
     assert!(!url("\"s3://key:hunter2@bucket\"").contains("hunter2"));
     holds(&url("s3://backups/a//b"), &["not a prefix"]);
     holds(&url("file://relative"), &["three slashes"]);
@@ -17,10 +14,7 @@ fn stores_are_checked() {
     let with = |text: &str| change("s3://backups/etcd", &format!("s3://backups/etcd\n    {text}"));
     holds(
         &with("options: { regoin: x }"),
-        &[
-            "config.yaml:5:24: stores[0].options.regoin: unknown option",
-            "did you mean `region`?",
-        ],
+        &["config.yaml:5:24: stores[0].options.regoin: unknown option", "did you mean `region`?"],
     );
     holds(&with("options: { region: x, aws_region: y }"), &["are the same option"]);
     holds(&with("options: { bucket: x }"), &["the bucket is named by `url`"]);
@@ -32,37 +26,20 @@ fn stores_are_checked() {
     let file = "file:///var/backups\n    options: { region: x }\n    options_file: /x";
     holds(
         &change("s3://backups/etcd", file),
-        &[
-            "stores[0].options: a file:// store takes no",
-            "stores[0].options_file: a file://",
-        ],
+        &["stores[0].options: a file:// store takes no", "stores[0].options_file: a file://"],
     );
 }
 
 #[test]
 fn secrets_inline_are_refused_and_never_repeated() {
-    let secrets = [
-        "secret_access_key",
-        "aws_secret_access_key",
-        "token",
-        "aws_session_token",
-        "sse_customer_key_base64",
-    ];
+    let secrets =
+        ["secret_access_key", "aws_secret_access_key", "token", "aws_session_token", "sse_customer_key_base64"];
     for name in secrets {
-        let text = change(
-            "s3://backups/etcd",
-            &format!("s3://backups/etcd\n    options: {{ {name}: hunter2 }}"),
-        );
-        holds(
-            &text,
-            &["secrets are never written into the config", "put it into options_file"],
-        );
+        let text = change("s3://backups/etcd", &format!("s3://backups/etcd\n    options: {{ {name}: hunter2 }}"));
+        holds(&text, &["secrets are never written into the config", "put it into options_file"]);
         assert!(!text.contains("hunter2"), "{text}");
     }
-    let text = change(
-        "s3://backups/etcd",
-        "s3://backups/etcd\n    options: { proxy_url: \"http://u:hunter2@p\" }",
-    );
+    let text = change("s3://backups/etcd", "s3://backups/etcd\n    options: { proxy_url: \"http://u:hunter2@p\" }");
     holds(&text, &["carries a password"]);
     assert!(!text.contains("hunter2"));
     let text = change(RECIPIENT, "AGE-SECRET-KEY-1QQQ");
@@ -72,37 +49,20 @@ fn secrets_inline_are_refused_and_never_repeated() {
 
 #[test]
 fn locations_are_taken_apart() {
-    let s3 = |bucket: &str, prefix: &str| {
-        Ok(Location::S3 {
-            bucket: bucket.into(),
-            prefix: prefix.into(),
-        })
-    };
+    let s3 = |bucket: &str, prefix: &str| Ok(Location::S3 { bucket: bucket.into(), prefix: prefix.into() });
     assert_eq!(Location::parse("s3://backups"), s3("backups", ""));
     assert_eq!(Location::parse("s3://backups/a/b/"), s3("backups", "a/b"));
-    assert_eq!(
-        Location::parse("file:///var/my%20backups"),
-        Ok(Location::File("/var/my backups".into()))
-    );
-    let (config, _) = good(
-        &smallest().replace("s3://backups/etcd", "file:///var/backups/"),
-        &control_plane(),
-    );
+    assert_eq!(Location::parse("file:///var/my%20backups"), Ok(Location::File("/var/my backups".into())));
+    let (config, _) = good(&smallest().replace("s3://backups/etcd", "file:///var/backups/"), &control_plane());
     assert_eq!(config.stores[0].url, "file:///var/backups");
-    assert_eq!(
-        config.stores[0].location().unwrap(),
-        Location::File("/var/backups".into())
-    );
+    assert_eq!(config.stores[0].location().unwrap(), Location::File("/var/backups".into()));
 }
 
 #[test]
 fn an_options_file_adds_secrets_and_wins() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s3.yaml");
-    let lines = format!(
-        "s3://backups/etcd\n    options: {{ region: a }}\n    options_file: {}",
-        path.display()
-    );
+    let lines = format!("s3://backups/etcd\n    options: {{ region: a }}\n    options_file: {}", path.display());
     let (config, _) = good(&smallest().replace("s3://backups/etcd", &lines), &control_plane());
     let store = &config.stores[0];
     assert_eq!(store.all_options().unwrap_err().reason, Reason::HostIo);
@@ -113,117 +73,54 @@ fn an_options_file_adds_secrets_and_wins() {
     std::fs::write(&path, "secret_acces_key: hunter2\n").unwrap();
     let error = store.all_options().unwrap_err();
     assert_eq!(error.reason, Reason::Config);
-    holds(
-        &error.message,
-        &[
-            "s3.yaml:1:19: secret_acces_key: unknown option",
-            "did you mean `secret_access_key`?",
-        ],
-    );
+    holds(&error.message, &["s3.yaml:1:19: secret_acces_key: unknown option", "did you mean `secret_access_key`?"]);
     assert!(!error.message.contains("hunter2"));
     std::fs::write(&path, "").unwrap();
-    holds(
-        &store.all_options().unwrap_err().message,
-        &["the file is empty", "write options"],
-    );
+    holds(&store.all_options().unwrap_err().message, &["the file is empty", "write options"]);
 }
 
 #[test]
 fn a_store_from_flags_is_checked_like_one_from_a_file() {
     let pair = |key: &str, value: &str| (key.to_string(), value.to_string());
-    let store = StoreConfig::from_options(
-        "s3://backups",
-        &[pair("secret_access_key", "x"), pair("allow_http", "true")],
-    )
-    .unwrap();
+    let store =
+        StoreConfig::from_options("s3://backups", &[pair("secret_access_key", "x"), pair("allow_http", "true")])
+            .unwrap();
     assert_eq!(store.options["allow_http"], "true");
     assert_eq!(store.name, "main");
     let error = StoreConfig::from_options("s3://B", &[pair("regoin", "x")]).unwrap_err();
     assert_eq!(error.reason, Reason::Usage);
-    holds(
-        &error.message,
-        &[
-            "command line: --store: a bucket's name",
-            "--store-option.regoin: unknown option",
-        ],
-    );
+    holds(&error.message, &["command line: --store: a bucket's name", "--store-option.regoin: unknown option"]);
     assert!(StoreConfig::from_options("file:///var/b", &[]).is_ok());
 }
 
 #[test]
 fn keys_are_checked() {
-    holds(
-        &change(RECIPIENT, "age1abc"),
-        &["keys.recipients[0]: `age1abc` is no recipient"],
-    );
-    holds(
-        &change(RECIPIENT, "recovery.pub"),
-        &["`recovery.pub` is no recipient", "absolute path"],
-    );
+    holds(&change(RECIPIENT, "age1abc"), &["keys.recipients[0]: `age1abc` is no recipient"]);
+    holds(&change(RECIPIENT, "recovery.pub"), &["`recovery.pub` is no recipient", "absolute path"]);
     let signing = |text: &str| change("{ backup: /run/secrets/backup.sign.key }", text);
-    holds(
-        &signing("{ backup: /k, prove: /k }"),
-        &["the roles backup and prove share one signing key"],
-    );
-    holds(
-        &signing("{ bakcup: /k }"),
-        &[
-            "unknown role `bakcup`: did you mean `backup`?",
-            "has no key to sign with",
-        ],
-    );
+    holds(&signing("{ backup: /k, prove: /k }"), &["the roles backup and prove share one signing key"]);
+    holds(&signing("{ bakcup: /k }"), &["unknown role `bakcup`: did you mean `backup`?", "has no key to sign with"]);
     holds(&signing("{ backup: k }"), &["expected an absolute path"]);
     let trusted = |text: &str| change("keys:\n", &format!("keys:\n  trusted_keys: {text}\n"));
-    holds(
-        &trusted("{ operator: [RWxyz] }"),
-        &["keys.trusted_keys.operator[0]: not a minisign public key"],
-    );
+    holds(&trusted("{ operator: [RWxyz] }"), &["keys.trusted_keys.operator[0]: not a minisign public key"]);
     holds(
         &trusted("{ operator: [/a], prove: [/b, /a] }"),
         &["keys.trusted_keys.prove[1]: this key is trusted for operator"],
     );
-    holds(
-        &trusted(&format!("{{ operator: [{PUBLIC}], prove: [{PUBLIC}] }}")),
-        &["one key under two roles"],
-    );
-    holds(
-        &trusted("{ operator: /a }"),
-        &["expected a list of public keys, found text"],
-    );
+    holds(&trusted(&format!("{{ operator: [{PUBLIC}], prove: [{PUBLIC}] }}")), &["one key under two roles"]);
+    holds(&trusted("{ operator: /a }"), &["expected a list of public keys, found text"]);
 }
 
 #[test]
 fn roles_have_what_they_need() {
-    let (config, _) = good(
-        "cluster: a\nstores: [{ url: \"file:///b\" }]\nroles: []\n",
-        &MapEnv::default(),
-    );
+    let (config, _) = good("cluster: a\nstores: [{ url: \"file:///b\" }]\nroles: []\n", &MapEnv::default());
     assert!(config.roles.is_empty() && config.etcd.is_none());
-    holds(
-        &change("cluster:", "roles: [operator]\ncluster:"),
-        &["the operator is a person"],
-    );
-    holds(
-        &change("cluster:", "roles: [backup, prov]\ncluster:"),
-        &["did you mean `prove`?"],
-    );
+    holds(&change("cluster:", "roles: [operator]\ncluster:"), &["the operator is a person"]);
+    holds(&change("cluster:", "roles: [backup, prov]\ncluster:"), &["did you mean `prove`?"]);
     let prove = change("cluster:", "roles: [prove]\ncluster:");
-    holds(
-        &prove,
-        &[
-            "keys.signing_keys.prove: the role prove runs here",
-            "keys.identity_file: is missing",
-        ],
-    );
+    holds(&prove, &["keys.signing_keys.prove: the role prove runs here", "keys.identity_file: is missing"]);
     let prune = change("cluster:", "roles: [prune]\ncluster:");
-    holds(
-        &prune,
-        &[
-            "keep: is missing",
-            "schedule.prune: is missing",
-            "no key is trusted for prove",
-        ],
-    );
+    holds(&prune, &["keep: is missing", "schedule.prune: is missing", "no key is trusted for prove"]);
     let by_default = smallest()
         .replace("keys:\n", "keep: { daily: 3 }\nkeys:\n  identity_file: /i\n")
         .replace("{ backup: /run", "{ prove: /p, prune: /u, backup: /run")
@@ -231,16 +128,10 @@ fn roles_have_what_they_need() {
     let (config, warnings) = good(&by_default, &control_plane());
     assert_eq!(config.roles, BTreeSet::from([Role::Backup, Role::Prove, Role::Prune]));
     assert_eq!(warnings, Vec::<String>::new());
-    let (_, warnings) = good(
-        &by_default.replace("cluster:", "roles: [backup]\ncluster:"),
-        &control_plane(),
-    );
+    let (_, warnings) = good(&by_default.replace("cluster:", "roles: [backup]\ncluster:"), &control_plane());
     holds(
         &warnings.join("\n"),
-        &[
-            "keys.identity_file: this agent does not prove",
-            "schedule.prune: has no effect: prune is not among",
-        ],
+        &["keys.identity_file: this agent does not prove", "schedule.prune: has no effect: prune is not among"],
     );
 }
 
@@ -248,10 +139,7 @@ fn roles_have_what_they_need() {
 fn booted_needs_an_etcd() {
     let text = full().replace("etcd: { \"3.5\": /opt/etcd-3.5/etcd, \"3.6\": /opt/etcd-3.6/etcd }", "");
     let findings = bad(&text, &control_plane());
-    holds(
-        &findings[0].to_string(),
-        &["proof.level: booted needs an etcd to boot", "put etcd on PATH"],
-    );
+    holds(&findings[0].to_string(), &["proof.level: booted needs an etcd to boot", "put etcd on PATH"]);
     let mut env = control_plane();
     env.programs.insert("etcd".into(), "/usr/bin/etcd".into());
     good(&text, &env);
@@ -259,19 +147,10 @@ fn booted_needs_an_etcd() {
     let mut gone = control_plane();
     gone.files.remove(Path::new("/opt/etcd-3.5/etcd"));
     let (_, warnings) = good(&full(), &gone);
+    holds(&warnings.join("\n"), &["proof.etcd[\"3.5\"]: /opt/etcd-3.5/etcd is not there"]);
+    holds(&change("cluster:", "proof: { etcd: { v3: /e } }\ncluster:"), &["`v3` is no minor version"]);
     holds(
-        &warnings.join("\n"),
-        &["proof.etcd[\"3.5\"]: /opt/etcd-3.5/etcd is not there"],
-    );
-    holds(
-        &change("cluster:", "proof: { etcd: { v3: /e } }\ncluster:"),
-        &["`v3` is no minor version"],
-    );
-    holds(
-        &change(
-            "cluster:",
-            "proof: { level: deep, scratch: { dir: x, max: 12GB } }\ncluster:",
-        ),
+        &change("cluster:", "proof: { level: deep, scratch: { dir: x, max: 12GB } }\ncluster:"),
         &[
             "proof.level: unknown value `deep`",
             "proof.scratch.dir: expected an absolute path",
@@ -283,10 +162,7 @@ fn booted_needs_an_etcd() {
 #[test]
 fn lower_floors_and_idle_rules_are_allowed_with_a_warning() {
     let text = full()
-        .replace(
-            "within: 48h, daily: 14, weekly: 8, monthly: 12, min_proven: 2",
-            "last: 2, hourly: 0, min_proven: 1",
-        )
+        .replace("within: 48h, daily: 14, weekly: 8, monthly: 12, min_proven: 2", "last: 2, hourly: 0, min_proven: 1")
         .replace("grace: 24h, min_age: 72h", "grace: 5s, min_age: 0s");
     let (config, warnings) = good(&text, &control_plane());
     assert_eq!(config.prune.grace, Duration::from_secs(5));
@@ -305,30 +181,15 @@ fn lower_floors_and_idle_rules_are_allowed_with_a_warning() {
     holds(&findings[0].to_string(), &["keep: no rule keeps anything"]);
     let findings = bad(&full().replace(rules, "daily: -1, within: 1h30m"), &control_plane());
     assert_eq!(findings.len(), 2, "{findings:?}");
-    holds(
-        &change("cluster:", "prune: { max_deletions: 0 }\ncluster:"),
-        &["with 0 nothing is ever deleted"],
-    );
+    holds(&change("cluster:", "prune: { max_deletions: 0 }\ncluster:"), &["with 0 nothing is ever deleted"]);
 }
 
 #[test]
 fn a_wrong_zone_and_address_are_explained() {
-    holds(
-        &change("cluster:", "time_zone: Europe/Berlni\ncluster:"),
-        &["did you mean `Europe/Berlin`?"],
-    );
-    holds(
-        &change("cluster:", "http: { listen: \":9797\" }\ncluster:"),
-        &["`:9797` is no address", "0.0.0.0:9797"],
-    );
-    let (_, warnings) = good(
-        &smallest().replace("cluster:", "limits: { stall: 20m }\ncluster:"),
-        &control_plane(),
-    );
-    holds(
-        &warnings.join("\n"),
-        &["limits.stall: has no effect: limits.backup ends the run after 10m"],
-    );
+    holds(&change("cluster:", "time_zone: Europe/Berlni\ncluster:"), &["did you mean `Europe/Berlin`?"]);
+    holds(&change("cluster:", "http: { listen: \":9797\" }\ncluster:"), &["`:9797` is no address", "0.0.0.0:9797"]);
+    let (_, warnings) = good(&smallest().replace("cluster:", "limits: { stall: 20m }\ncluster:"), &control_plane());
+    holds(&warnings.join("\n"), &["limits.stall: has no effect: limits.backup ends the run after 10m"]);
 }
 
 #[test]
@@ -354,19 +215,10 @@ fn the_environment_overrides_single_fields() {
     assert_eq!(config.log.level, "trace");
     assert_eq!(config.proof.scratch_dir, Path::new("/s"));
     assert_eq!(config.keys.identity_file.as_deref(), Some(Path::new("/i")));
-    let keys: Vec<_> = config
-        .keys
-        .signing_keys
-        .values()
-        .map(|path| path.display().to_string())
-        .collect();
+    let keys: Vec<_> = config.keys.signing_keys.values().map(|path| path.display().to_string()).collect();
     assert_eq!(keys, ["/b", "/p", "/u"]);
     let file = |path: &str| Some(PathBuf::from(path));
-    let tls = Tls {
-        ca_file: file("/ca"),
-        cert_file: file("/cert"),
-        key_file: file("/key"),
-    };
+    let tls = Tls { ca_file: file("/ca"), cert_file: file("/cert"), key_file: file("/key") };
     assert_eq!(config.etcd.unwrap().tls, Some(tls));
     assert_eq!(config.stores[0].options_file, file("/o"));
     assert!(config.roles.contains(&Role::Prove));
@@ -374,10 +226,7 @@ fn the_environment_overrides_single_fields() {
 
 #[test]
 fn a_wrong_variable_is_named_and_dollar_braces_are_plain_text() {
-    let findings = bad(
-        &smallest(),
-        &vars(&[("LIFEBOAT_HTTP_LISTEN", "nine"), ("LIFEBOAT_CLUSTER", "")]),
-    );
+    let findings = bad(&smallest(), &vars(&[("LIFEBOAT_HTTP_LISTEN", "nine"), ("LIFEBOAT_CLUSTER", "")]));
     let all: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
     holds(
         &all,
