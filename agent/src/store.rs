@@ -19,7 +19,10 @@ pub use key::{Kind, Layout, ObjectKey};
 pub use upload::{Upload, settle};
 
 /// How many ranges of one object are read at a time: enough to hide a store's latency, small enough for a pod's memory.
-const READ_AHEAD: usize = 3;
+const READ_AHEAD: usize = 2;
+
+/// How much of a folder's object is read at a time.
+const FOLDER_PIECE_BYTES: usize = 256 << 10;
 
 /// One place that keeps backups, seen through its prefix.
 #[derive(Clone)]
@@ -163,8 +166,22 @@ impl Store {
         chunk: usize,
     ) -> impl Stream<Item = Result<Bytes>> + use<'a> {
         futures::stream::iter((0..size).step_by(chunk))
-            .map(move |start| self.read_range(key, start..(start + chunk as u64).min(size)))
+            .map(move |start| self.read_chunk(key, start..(start + chunk as u64).min(size)))
             .buffered(READ_AHEAD)
+    }
+
+    /// One range from a bucket; from a folder a few small ones. A folder is read on whichever thread is idle, and each
+    /// thread's heap keeps what it once held: small blocks keep that small.
+    async fn read_chunk(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        if self.folder.is_none() {
+            return self.read_range(key, range).await;
+        }
+        let mut chunk = Vec::with_capacity(range.end.saturating_sub(range.start) as usize);
+        for start in range.clone().step_by(FOLDER_PIECE_BYTES) {
+            let end = (start + FOLDER_PIECE_BYTES as u64).min(range.end);
+            chunk.extend_from_slice(&self.read_range(key, start..end).await?);
+        }
+        Ok(Bytes::from(chunk))
     }
 
     /// Size and store time of an object, or `None` on the store's own "not found".
