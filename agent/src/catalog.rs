@@ -93,7 +93,7 @@ impl Trusted {
     pub fn facts(&self, required: Level, grace: std::time::Duration) -> Facts {
         Facts {
             id: self.id().clone(),
-            lineage: self.manifest.lineage.to_string(),
+            lineage: self.manifest.lineage.clone(),
             revision: self.manifest.db.revision,
             captured_at: self.manifest.captured_at,
             standing: self.standing(required),
@@ -144,7 +144,7 @@ impl Catalog {
     pub fn candidates(&self, required: Level) -> Vec<Candidate> {
         let trusted = self.trusted.iter().map(|entry| Candidate {
             id: entry.id().clone(),
-            lineage: entry.manifest.lineage.to_string(),
+            lineage: entry.manifest.lineage.clone(),
             revision: entry.manifest.db.revision,
             captured_at: entry.manifest.captured_at,
             standing: entry.standing(required),
@@ -154,12 +154,85 @@ impl Catalog {
         let newest = self.newest().map(|entry| &entry.manifest);
         let untrusted = self.untrusted.iter().map(move |entry| Candidate {
             id: entry.id.clone(),
-            lineage: newest.map(|newest| newest.lineage.to_string()).unwrap_or_default(),
+            lineage: newest.map(|newest| newest.lineage.clone()).unwrap_or_default(),
             revision: newest.map_or(0, |newest| newest.db.revision),
             captured_at: entry.id.captured_at(),
             standing: Standing::Unproven { because: Because::NotTried },
             trusted: choice::Trusted::No(entry.why.to_string()),
         });
         trusted.chain(untrusted).collect()
+    }
+}
+
+/// Catalogs made of plain values, for tests.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Manifest};
+    use super::{Catalog, Trusted};
+    use crate::config::ClusterName;
+    use crate::digest::Digest;
+    use chrono::{DateTime, Utc};
+    use lifeboat_policy::id::BackupId;
+
+    pub(crate) fn catalog(trusted: Vec<Trusted>) -> Catalog {
+        Catalog {
+            cluster: ClusterName::parse("sample").unwrap(),
+            read_at: at(0),
+            trusted,
+            untrusted: Vec::new(),
+            strays: Vec::new(),
+            orphans: Vec::new(),
+            foreign: 0,
+            missing_parents: Vec::new(),
+        }
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    /// A trusted entry of a cluster id and lineage, captured so many seconds after 1970.
+    pub(crate) fn trusted(cluster_id: &str, lineage: &str, seconds: i64, revision: i64, raft_term: u64) -> Trusted {
+        let digest = Digest::of(format!("{lineage} {seconds} {revision}").as_bytes());
+        let blob = Blob::of(b"");
+        let manifest = Manifest {
+            binding: Binding { kind: String::new(), cluster: "sample".to_owned(), path: String::new(), signer: digest },
+            id: BackupId::new(at(seconds), revision.unsigned_abs()),
+            lineage: lineage.to_owned(),
+            slot: None,
+            slot_seconds: None,
+            captured_at: at(seconds),
+            finished_at: at(seconds),
+            etcd: EtcdFacts {
+                cluster_id: cluster_id.to_owned(),
+                member_id: "1".to_owned(),
+                member_name: "cp-1".to_owned(),
+                version: "3.6.14".to_owned(),
+                raft_term,
+                members: Vec::new(),
+            },
+            db: DbFacts {
+                revision,
+                compact_revision: -1,
+                scheduled_compact_revision: -1,
+                records: 0,
+                keys: 0,
+                tombstones: 0,
+                bytes: 0,
+                free_bytes: 0,
+                page_bytes: 4096,
+                storage_version: None,
+                cluster_version: None,
+                hash_kv: None,
+            },
+            equality: Equality::Equal,
+            plaintext: blob,
+            sealed: blob,
+            sums: blob,
+            recipients: Vec::new(),
+            agent_version: "0".to_owned(),
+            parents: Vec::new(),
+        };
+        Trusted { manifest, manifest_sha256: digest, present: true, verdicts: Vec::new(), tombstones: Vec::new() }
     }
 }

@@ -32,8 +32,9 @@ pub struct Manifest {
     #[serde(flatten)]
     pub binding: Binding,
     pub id: BackupId,
-    /// The id of the first backup of this history; a restored or re-created cluster begins a new one.
-    pub lineage: BackupId,
+    /// The history it belongs to: etcd's cluster id in hex; after a fall back under the same id, with `-` and the id of the
+    /// first backup after it.
+    pub lineage: String,
     /// The scheduled time this backup serves; absent for one that a person asked for.
     pub slot: Option<DateTime<Utc>>,
     /// Time between slots, so that a restore can say that newer backups may be missing.

@@ -114,19 +114,22 @@ async fn read_back(store: &Store, layout: &Layout, id: &BackupId, seal: &SealRec
 }
 
 /// The history this backup belongs to, and the reason if it begins one.
-fn lineage(draft: &Draft, revision: i64, before: &Catalog) -> (BackupId, Option<String>) {
-    let Some(newest) = before.newest() else {
-        return (draft.id.clone(), None);
-    };
-    let known = &newest.manifest;
+///
+/// A history is named after etcd's cluster id, so that agents that begin at the same moment begin the same one. Only a
+/// cluster that fell back under its old id (restored with the old token) needs more: the id of the first backup after it.
+fn lineage(draft: &Draft, revision: i64, before: &Catalog) -> (String, Option<String>) {
     let cluster_id = format!("{:x}", draft.member.cluster_id);
-    if known.etcd.cluster_id != cluster_id {
-        let why = format!("etcd's cluster id changed from {} to {cluster_id}", known.etcd.cluster_id);
-        return (draft.id.clone(), Some(why));
-    }
+    let Some(known) =
+        before.trusted.iter().map(|entry| &entry.manifest).find(|known| known.etcd.cluster_id == cluster_id)
+    else {
+        let why = before.newest().map(|newest| {
+            format!("etcd's cluster id changed from {} to {cluster_id}", newest.manifest.etcd.cluster_id)
+        });
+        return (cluster_id, why);
+    };
     if revision < known.db.revision && draft.member.raft_term < known.etcd.raft_term {
         let why = format!("etcd's revision fell from {} to {revision} and its raft term too", known.db.revision);
-        return (draft.id.clone(), Some(why));
+        return (format!("{cluster_id}-{}", draft.id), Some(why));
     }
     (known.lineage.clone(), None)
 }
@@ -136,7 +139,7 @@ fn manifest(
     draft: Draft,
     captured: Captured,
     sums: &Bytes,
-    lineage: BackupId,
+    lineage: String,
     before: &Catalog,
     finished_at: DateTime<Utc>,
 ) -> Manifest {
@@ -201,5 +204,59 @@ fn db_facts(capture: &CaptureReceipt) -> DbFacts {
             revision: hash.revision,
             compact_revision: hash.compact_revision,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    fn draft(cluster_id: u64, raft_term: u64) -> Draft {
+        let captured_at = DateTime::from_timestamp(2_000_000, 0).unwrap();
+        let member = Member {
+            endpoint: "http://127.0.0.1:2379".to_owned(),
+            member_id: 1,
+            cluster_id,
+            name: "cp-1".to_owned(),
+            version: "3.6.14".to_owned(),
+            is_leader: true,
+            is_learner: false,
+            db_bytes: 0,
+            revision: 0,
+            raft_term,
+            alarms: Vec::new(),
+        };
+        let id = BackupId::new(captured_at, 9);
+        Draft { id, slot: None, slot_seconds: None, captured_at, member }
+    }
+
+    #[test]
+    fn agents_that_begin_at_once_begin_one_history() {
+        let nothing = sample::catalog(Vec::new());
+        assert_eq!(lineage(&draft(0xabc, 2), 10, &nothing), ("abc".to_owned(), None));
+    }
+
+    #[test]
+    fn a_history_goes_on_until_the_cluster_is_another_or_fell_back() {
+        let before = sample::catalog(vec![sample::trusted("abc", "abc", 1_000_000, 100, 7)]);
+        assert_eq!(lineage(&draft(0xabc, 7), 120, &before), ("abc".to_owned(), None));
+        // A follower behind the others is not a fall back: the term tells.
+        assert_eq!(lineage(&draft(0xabc, 7), 90, &before), ("abc".to_owned(), None));
+        let (fell, why) = lineage(&draft(0xabc, 2), 90, &before);
+        assert_eq!(fell, format!("abc-{}", draft(0xabc, 2).id));
+        assert!(why.unwrap().contains("from 100 to 90"));
+        let (another, why) = lineage(&draft(0xdef, 2), 5, &before);
+        assert_eq!(another, "def");
+        assert!(why.unwrap().contains("from abc to def"));
+    }
+
+    #[test]
+    fn a_cluster_that_comes_back_goes_on_with_its_own_history() {
+        let before = sample::catalog(vec![
+            sample::trusted("def", "def", 1_500_000, 5, 2),
+            sample::trusted("abc", "abc", 1_000_000, 100, 7),
+        ]);
+        assert_eq!(lineage(&draft(0xabc, 8), 120, &before), ("abc".to_owned(), None));
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
 use lifeboat_policy::id::BackupId;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
@@ -184,7 +185,7 @@ fn assemble(
             Err(why) => untrusted.extend(layout.parse(key.as_str()).map(|(id, ..)| Untrusted { id, why })),
         }
     }
-    trusted.sort_by(|a, b| order(b).cmp(&order(a)));
+    sort(&mut trusted);
     untrusted.sort_by(|a, b| b.id.cmp(&a.id));
     let missing_parents = missing_parents(&trusted, &tombstones);
     Catalog {
@@ -199,9 +200,19 @@ fn assemble(
     }
 }
 
-/// Lineage, then revision from the bytes, then capture time: never the clock alone.
-fn order(entry: &Trusted) -> (&BackupId, i64, DateTime<Utc>, &BackupId) {
-    (&entry.manifest.lineage, entry.manifest.db.revision, entry.manifest.captured_at, entry.id())
+/// Newest first. Lineages have no order of their own: a lineage is as new as its latest capture. Within one, the revision
+/// from the bytes decides, then the capture time: never the clock alone.
+fn sort(trusted: &mut [Trusted]) {
+    let mut latest: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
+    for entry in trusted.iter() {
+        let at = entry.manifest.captured_at;
+        latest.entry(entry.manifest.lineage.clone()).and_modify(|latest| *latest = at.max(*latest)).or_insert(at);
+    }
+    trusted.sort_by_cached_key(|entry| {
+        let manifest = &entry.manifest;
+        let lineage = (latest.get(&manifest.lineage).copied(), manifest.lineage.clone());
+        Reverse((lineage, manifest.db.revision, manifest.captured_at, manifest.id.clone()))
+    });
 }
 
 fn by_manifest<S>(
@@ -231,4 +242,22 @@ fn missing_parents(
         .map(|parent| parent.id.clone())
         .collect();
     missing.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn a_lineage_is_as_new_as_its_latest_capture_and_within_one_the_revision_decides() {
+        let mut entries = vec![
+            sample::trusted("f", "f", 100, 900, 1),
+            sample::trusted("a", "a", 300, 5, 1),
+            sample::trusted("a", "a", 200, 7, 1), // an earlier capture by a clock that was wrong, of a later revision
+        ];
+        sort(&mut entries);
+        let order: Vec<i64> = entries.iter().map(|entry| entry.manifest.db.revision).collect();
+        assert_eq!(order, [7, 5, 900]);
+    }
 }
