@@ -69,7 +69,7 @@ pub struct Sealer<F: FnMut(Bytes) -> std::io::Result<()>> {
 }
 
 impl<F: FnMut(Bytes) -> std::io::Result<()>> Sealer<F> {
-    /// `expected` is the plaintext's size, where it is known: it only helps the compressor.
+    /// Begins a sealed stream; its age header goes to `out` with the first piece.
     pub fn new(recipients: &Recipients, out: F) -> Result<Self> {
         let encryptor = age::Encryptor::with_recipients(recipients.as_dyn())
             .map_err(|source| Error::new(Reason::Config, "these recipients cannot be used together").because(source))?;

@@ -52,15 +52,10 @@ pub async fn run(config: Config, env: &dyn Env, clock: Arc<dyn Clock>) -> Result
         }
         Ok(())
     });
-    let served = tokio::spawn(http::serve(listener, handle, shared.clone(), shared.stop.clone()));
+    loops.spawn(http::serve(listener, handle, shared.clone(), shared.stop.clone()));
     let ended = turn(&mut loops, &shutdown).await;
     shared.stop.cancel();
-    let drained = tokio::time::timeout(DRAIN, async { while loops.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        tracing::warn!("a run did not end within {} s and is given up; nothing of it is published", DRAIN.as_secs());
-        loops.shutdown().await;
-    }
-    served.abort();
+    drain(&mut loops).await;
     tracing::info!("stopped");
     ended?;
     match shutdown.was_interrupted() {
@@ -82,6 +77,23 @@ async fn turn(loops: &mut JoinSet<Result<()>>, shutdown: &Shutdown) -> Result<()
             Ok(result) => result.and_then(|()| Err(Error::new(Reason::Internal, "a loop ended by itself"))),
             Err(stopped) => Err(Error::new(Reason::Internal, "a loop broke").because(stopped)),
         },
+    }
+}
+
+/// Lets what is under way end by itself, for a while.
+async fn drain(loops: &mut JoinSet<Result<()>>) {
+    let ended = async {
+        while let Some(ended) = loops.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a loop failed while draining"),
+                Err(error) => tracing::error!(%error, "a loop broke while draining"),
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!("a run did not end within {} s and is given up; nothing of it is published", DRAIN.as_secs());
+        loops.shutdown().await;
     }
 }
 
