@@ -70,6 +70,8 @@ async fn backup_if_due(shared: &Shared, cron: &Cron, seed: u64) -> Result<Option
         Due::Now { .. } => return Ok(None),
         Due::NotBefore(next) => return Ok(Some(next)),
     }
+    // The wait above promised only itself: a long backup must not look like a loop that stands still.
+    shared.expect("backup", shared.config.limits.backup);
     let watch = Stopwatch::start();
     let kit = BackupKit::from_config(&shared.config, &*shared.clock)?;
     let done = backup(&shared.access, &kit, &*shared.clock, Some(slot), &before, &|_, _| {}).await;
