@@ -21,7 +21,7 @@ mod walk;
 use std::hash::RandomState;
 use std::io;
 
-pub use report::{Finding, HashKv, Member, Report};
+pub use report::{Finding, HashKv, Member, NoHash, Report};
 
 use crate::bolt::Meta;
 use crate::io::{ReadAt, Spill};
@@ -69,9 +69,8 @@ impl<S: Spill> StreamCheck<S> {
     }
 
     /// As [`StreamCheck::finish`], and answers [`hash_kv`](HashKv) for each (revision, compact revision) asked, as a
-    /// live member compacted at that revision would; none where the database cannot tell (a revision it does not
-    /// have, a compact revision older than its own, or a database that is not sound).
-    pub fn finish_with(self, ask: &[(i64, i64)]) -> Result<(Report, Vec<Option<HashKv>>), CheckError> {
+    /// live member compacted at that revision would, or says why the database cannot tell.
+    pub fn finish_with(self, ask: &[(i64, i64)]) -> Result<(Report, Vec<Result<HashKv, NoHash>>), CheckError> {
         let read = self.stream.finish()?;
         buckets::report(&read, ask).map_err(CheckError::Spill)
     }

@@ -130,7 +130,7 @@ fn ask_file(file: &Path, ask: &[(i64, i64)]) -> Vec<etcdfile::HashKv> {
     trailed.finish().unwrap();
     let (report, answers) = check.finish_with(ask).unwrap();
     assert_eq!(report.findings, []);
-    answers.into_iter().map(Option::unwrap).collect()
+    answers.into_iter().map(Result::unwrap).collect()
 }
 
 /// Restores a snapshot for a member and gives the report on what was restored.

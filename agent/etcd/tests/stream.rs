@@ -6,7 +6,7 @@
 mod builder;
 
 use builder::{Db, Items, del, header, history, leaf, put, revision};
-use etcdfile::{FileSpill, NoSpill, Report, StreamCheck, check_file};
+use etcdfile::{FileSpill, NoHash, NoSpill, Report, StreamCheck, check_file};
 use proptest::prelude::*;
 
 const BUDGET: usize = 8 << 20;
@@ -30,7 +30,7 @@ fn finds(bytes: &[u8], what: &str) -> Report {
     report
 }
 
-fn hashes(records: Items, marks: Option<(i64, i64)>, ask: &[(i64, i64)]) -> Vec<Option<u32>> {
+fn hashes(records: Items, marks: Option<(i64, i64)>, ask: &[(i64, i64)]) -> Vec<Result<u32, NoHash>> {
     let db = Db { records, per_leaf: 2, per_branch: 2, ..Db::default() };
     let db = match marks {
         Some((scheduled, finished)) => db.marks(scheduled, finished),
@@ -86,7 +86,7 @@ fn hash_kv_gives_the_answers_of_real_servers() {
     ];
     let all = hashes(vector_records(), None, &ask);
     for ((ask, own), live) in ask.iter().zip(all).zip(live) {
-        assert_eq!(own, Some(live), "{ask:?}");
+        assert_eq!(own, Ok(live), "{ask:?}");
     }
     let four = vec![
         put(2, 0, "foo", 2, 1, b"bar", 0),
@@ -102,8 +102,8 @@ fn hash_kv_gives_the_answers_of_real_servers() {
     assert_eq!(four[4].1, b"\x0a\x06leased\x10\x06\x18\x06\x20\x01\x2a\x01v\x30\x87\xad\x4b");
     let ask: Vec<(i64, i64)> = (2..=8).map(|at| (at, -1)).collect();
     let live = [3305255506, 3581052765, 2499341612, 3966920819, 2938082371, 2100707660, 743227460];
-    assert_eq!(hashes(four, None, &ask), live.map(Some));
-    assert_eq!(hashes(vec![], None, &[(1, -1)]), [Some(1084519789)]);
+    assert_eq!(hashes(four, None, &ask), live.map(Ok));
+    assert_eq!(hashes(vec![], None, &[(1, -1)]), [Ok(1084519789)]);
 }
 
 #[test]
@@ -112,7 +112,15 @@ fn hash_kv_does_not_answer_what_the_database_cannot_know() {
     records.retain(|(key, _)| key > &revision(5, 0));
     records.insert(0, put(4, 0, "k1", 2, 2, b"c", 0));
     let ask = [(6, 5), (6, 3), (4, 5), (11, 5), (4, -1), (0, -1)];
-    assert_eq!(hashes(records, Some((5, 5)), &ask), [Some(1942218451), None, None, None, None, None]);
+    let expected = [
+        Ok(1942218451),
+        Err(NoHash::CompactedLater { asked: 3, own: 5 }),
+        Err(NoHash::Compacted { asked: 4, compact_revision: 5 }),
+        Err(NoHash::NoRevision { asked: 11, newest: 10 }),
+        Err(NoHash::CompactedLater { asked: -1, own: 5 }),
+        Err(NoHash::NoRevision { asked: 0, newest: 10 }),
+    ];
+    assert_eq!(hashes(records, Some((5, 5)), &ask), expected);
 }
 
 #[test]

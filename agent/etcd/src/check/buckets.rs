@@ -11,7 +11,7 @@ use crate::num::be_u64;
 use super::Read;
 use super::count::{Alive, Dangling, KeyTree, Records};
 use super::notes::{Revisions, RevisionsNote};
-use super::report::{HashKv, Member, Report};
+use super::report::{HashKv, Member, NoHash, Report};
 use super::stream::{self, Shape};
 use super::walk::{EachLeaf, Findings, Leaf, Walk};
 
@@ -153,8 +153,11 @@ impl Keys {
     }
 }
 
+/// What is answered to one question for HashKV.
+type Answer = Result<HashKv, NoHash>;
+
 /// Walks everything, and reports.
-pub(super) fn report<S: Spill>(read: &Read<S>, ask: &[(i64, i64)]) -> io::Result<(Report, Vec<Option<HashKv>>)> {
+pub(super) fn report<S: Spill>(read: &Read<S>, ask: &[(i64, i64)]) -> io::Result<(Report, Vec<Answer>)> {
     let mut walk = Walk::new(read);
     walk.metas()?;
     let mut entries = root(&mut walk)?;
@@ -181,11 +184,11 @@ pub(super) fn report<S: Spill>(read: &Read<S>, ask: &[(i64, i64)]) -> io::Result
     let hash_kv = if sound { Some(records.hash_kv(&alive, own.0, own.1)?) } else { None };
     let mut answers = Vec::new();
     for (at, compact) in ask {
-        let known = sound && *at <= own.0 && *at >= 1 && *compact >= own.1 && *at >= *compact;
+        let known = if sound { NoHash::check((*at, *compact), own) } else { Err(NoHash::NotSound) };
         answers.push(match known {
-            true if *at == revision => Some(records.hash_kv(&alive, *at, *compact)?),
-            true => Some(records.hash_kv(&records.alive(*at)?, *at, *compact)?),
-            false => None,
+            Ok(()) if *at == revision => Ok(records.hash_kv(&alive, *at, *compact)?),
+            Ok(()) => Ok(records.hash_kv(&records.alive(*at)?, *at, *compact)?),
+            Err(why) => Err(why),
         });
     }
     Ok((assemble(walk, small, &keys, revision, &alive, dangling, hash_kv), answers))

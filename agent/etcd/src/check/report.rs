@@ -114,3 +114,52 @@ pub struct HashKv {
     /// The revision at or below which only each key's newest record counts; -1 when never compacted.
     pub compact_revision: i64,
 }
+
+/// Why a database cannot say what a live member answers to HashKV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoHash {
+    /// Something is wrong with the database, so what it would say is worth nothing.
+    #[error("the database is not sound, so a hash of it says nothing")]
+    NotSound,
+    /// The database ends before the revision asked for, or the revision is none.
+    #[error("the database has no revision {asked}: it goes up to {newest}")]
+    NoRevision {
+        /// The revision asked for.
+        asked: i64,
+        /// The database's own.
+        newest: i64,
+    },
+    /// No member answers for a revision below its compaction.
+    #[error("revision {asked} lies below the compaction at {compact_revision}")]
+    Compacted {
+        /// The revision asked for.
+        asked: i64,
+        /// The compaction asked for.
+        compact_revision: i64,
+    },
+    /// The database was compacted later than the member in question, and lacks records that the member still has.
+    #[error("the database is compacted at {own}, and has no records from before for a compaction at {asked}")]
+    CompactedLater {
+        /// The compaction asked for.
+        asked: i64,
+        /// The database's own.
+        own: i64,
+    },
+}
+
+impl NoHash {
+    /// Whether a database at `own` (revision, compact revision) can answer for `asked`.
+    pub(crate) fn check(asked: (i64, i64), own: (i64, i64)) -> Result<(), NoHash> {
+        let (revision, compact) = asked;
+        if revision < 1 || revision > own.0 {
+            return Err(NoHash::NoRevision { asked: revision, newest: own.0 });
+        }
+        if compact < own.1 {
+            return Err(NoHash::CompactedLater { asked: compact, own: own.1 });
+        }
+        if revision < compact {
+            return Err(NoHash::Compacted { asked: revision, compact_revision: compact });
+        }
+        Ok(())
+    }
+}
