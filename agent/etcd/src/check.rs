@@ -8,8 +8,8 @@
 //!
 //! Memory: 12 bytes a page, 4 bytes a leaf of revisions and one bit a record always; notes (28 bytes a record, and
 //! small pages as they are) up to the budget and beyond it in a [`Spill`]; as much as the budget again to tell which
-//! records are the newest of their key, in as many rounds as that takes; and what is left of a page that spans
-//! several, 64 MiB at most.
+//! records are the newest of their key, with 16 more bytes a record in the [`Spill`] where that is not enough for all;
+//! and what is left of a page that spans several, 64 MiB at most.
 
 mod buckets;
 mod count;
@@ -26,6 +26,7 @@ pub use report::{Finding, HashKv, Member, NoHash, Report};
 use crate::bolt::Meta;
 use crate::io::{ReadAt, Spill};
 use crate::trailer::{Trailed, has_trailer, read_size};
+use count::{Alive, Records};
 use notes::Notes;
 use stream::Stream;
 
@@ -65,14 +66,51 @@ impl<S: Spill> StreamCheck<S> {
 
     /// Ends the database and says what it is.
     pub fn finish(self) -> Result<Report, CheckError> {
-        self.finish_with(&[]).map(|(report, _)| report)
+        Ok(self.into_checked()?.into_report())
     }
 
-    /// As [`StreamCheck::finish`], and answers [`hash_kv`](HashKv) for each (revision, compact revision) asked, as a
-    /// live member compacted at that revision would, or says why the database cannot tell.
-    pub fn finish_with(self, ask: &[(i64, i64)]) -> Result<(Report, Vec<Result<HashKv, NoHash>>), CheckError> {
+    /// As [`StreamCheck::finish`], and stays ready for questions about HashKV.
+    pub fn into_checked(self) -> Result<Checked<S>, CheckError> {
         let read = self.stream.finish()?;
-        buckets::report(&read, ask).map_err(CheckError::Spill)
+        buckets::checked(read).map_err(CheckError::Spill)
+    }
+}
+
+/// A database that was read to its end and understood.
+pub struct Checked<S: Spill> {
+    report: Report,
+    records: Records<S>,
+    /// At the database's own revision.
+    alive: Alive,
+}
+
+impl<S: Spill> Checked<S> {
+    /// What the database is.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// What the database is, when nothing more is to be asked.
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+
+    /// What a live member answers to HashKV at `revision` when it is compacted at `compact_revision` (-1: never), or why
+    /// the database cannot tell. The only possible error is the scratch space's.
+    pub fn hash_kv(&self, revision: i64, compact_revision: i64) -> Result<Result<HashKv, NoHash>, CheckError> {
+        let own = (self.report.revision, self.report.compact_revision);
+        if !self.report.sound() {
+            return Ok(Err(NoHash::NotSound));
+        }
+        if let Err(why) = NoHash::check((revision, compact_revision), own) {
+            return Ok(Err(why));
+        }
+        let hash = if revision == own.0 {
+            self.records.hash_kv(&self.alive, revision, compact_revision)
+        } else {
+            self.records.alive(revision).and_then(|alive| self.records.hash_kv(&alive, revision, compact_revision))
+        };
+        hash.map(Ok).map_err(CheckError::Spill)
     }
 }
 

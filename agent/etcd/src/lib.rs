@@ -33,7 +33,7 @@ pub mod snap;
 pub mod trailer;
 pub mod wal;
 
-pub use check::{CheckError, Finding, HashKv, Member, NoHash, Report, StreamCheck, check_file};
+pub use check::{CheckError, Checked, Finding, HashKv, Member, NoHash, Report, StreamCheck, check_file};
 pub use datadir::{MemberSpec, Plan, PlanError, PlannedDir, PlannedFile};
 pub use identity::NewMember;
 pub use io::{FileSpill, NoSpill, ReadAt, Spill, WriteAt};

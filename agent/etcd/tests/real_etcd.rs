@@ -128,9 +128,9 @@ fn ask_file(file: &Path, ask: &[(i64, i64)]) -> Vec<etcdfile::HashKv> {
         trailed.push(chunk, |bytes| check.feed(bytes).unwrap());
     }
     trailed.finish().unwrap();
-    let (report, answers) = check.finish_with(ask).unwrap();
-    assert_eq!(report.findings, []);
-    answers.into_iter().map(Result::unwrap).collect()
+    let checked = check.into_checked().unwrap();
+    assert_eq!(checked.report().findings, []);
+    ask.iter().map(|(at, compact)| checked.hash_kv(*at, *compact).unwrap().unwrap()).collect()
 }
 
 /// Restores a snapshot for a member and gives the report on what was restored.

@@ -38,9 +38,9 @@ fn hashes(records: Items, marks: Option<(i64, i64)>, ask: &[(i64, i64)]) -> Vec<
     };
     let mut check = StreamCheck::new(NoSpill, BUDGET);
     check.feed(&db.build()).unwrap();
-    let (report, answers) = check.finish_with(ask).unwrap();
-    assert_eq!(report.findings, []);
-    answers.into_iter().map(|answer| answer.map(|answer| answer.hash)).collect()
+    let checked = check.into_checked().unwrap();
+    assert_eq!(checked.report().findings, []);
+    ask.iter().map(|(at, compact)| checked.hash_kv(*at, *compact).unwrap().map(|answer| answer.hash)).collect()
 }
 
 fn vector_records() -> Items {
@@ -417,5 +417,23 @@ proptest! {
             bytes[at] = value;
         }
         let _ = check_file(bytes.as_slice(), NoSpill, BUDGET);
+    }
+}
+
+#[test]
+fn more_keys_than_one_table_holds_are_counted_in_parts() {
+    let db = Db { records: history(60_000, 40_000, 8), per_leaf: 80, per_branch: 100, ..Db::default() }.build();
+    let file = || FileSpill::new(tempfile::tempfile().unwrap());
+    let checked = |budget: usize| {
+        let mut check = StreamCheck::new(file(), budget);
+        db.chunks(70_001).for_each(|chunk| check.feed(chunk).unwrap());
+        check.into_checked().unwrap()
+    };
+    let (one, parts) = (checked(64 << 20), checked(1 << 20));
+    assert_eq!(one.report(), parts.report());
+    assert_eq!((one.report().keys, one.report().records), (40_000, 60_000));
+    for (at, compact) in [(60_001, -1), (60_001, 30_000), (41_000, 40_999), (40_001, 7), (2, -1), (1, 1)] {
+        let (one, parts) = (one.hash_kv(at, compact).unwrap().unwrap(), parts.hash_kv(at, compact).unwrap().unwrap());
+        assert_eq!(one, parts, "at {at}, compacted at {compact}");
     }
 }

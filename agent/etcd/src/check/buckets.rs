@@ -8,12 +8,12 @@ use crate::io::Spill;
 use crate::mvcc::{Flaw, Revision};
 use crate::num::be_u64;
 
-use super::Read;
-use super::count::{Alive, Dangling, KeyTree, Records};
+use super::count::{KeyTree, MAX_LEASE_IDS, Records};
 use super::notes::{Revisions, RevisionsNote};
-use super::report::{HashKv, Member, NoHash, Report};
+use super::report::{Finding, Member, Report};
 use super::stream::{self, Shape};
 use super::walk::{EachLeaf, Findings, Leaf, Walk};
+use super::{Checked, Read};
 
 /// An entry of the root: a bucket's name, and its value with the page that it stands in.
 struct Entry {
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 /// What the small buckets say.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Small {
     members: Vec<Member>,
     leases: HashSet<i64>,
@@ -153,12 +153,9 @@ impl Keys {
     }
 }
 
-/// What is answered to one question for HashKV.
-type Answer = Result<HashKv, NoHash>;
-
-/// Walks everything, and reports.
-pub(super) fn report<S: Spill>(read: &Read<S>, ask: &[(i64, i64)]) -> io::Result<(Report, Vec<Answer>)> {
-    let mut walk = Walk::new(read);
+/// Walks everything, and keeps what later questions need.
+pub(super) fn checked<S: Spill>(read: Read<S>) -> io::Result<Checked<S>> {
+    let mut walk = Walk::new(&read);
     walk.metas()?;
     let mut entries = root(&mut walk)?;
     // The compaction marks in `meta` say what may be missing from `key`.
@@ -173,37 +170,27 @@ pub(super) fn report<S: Spill>(read: &Read<S>, ask: &[(i64, i64)]) -> io::Result
     small.members.sort_by_key(|member| member.id);
     let keys = key_bucket(&mut walk, &entries, small.compact_revision())?;
     walk.freelist()?;
-
-    let records = Records { tree: &keys.tree, notes: &read.notes, hash_of_empty: read.hash_of_empty };
-    let last = keys.last.map_or(1, |(main, _)| main);
-    let revision = last.max(small.compact_revision()).max(1);
-    let alive = records.alive(revision)?;
+    let mut report = assemble(walk, small.clone(), &keys);
+    let records = Records::new(keys.tree, read.notes, read.hash_of_empty)?;
+    let alive = records.alive(report.revision)?;
     let dangling = records.dangling(&alive, &small.leases)?;
-    let sound = walk.findings.list.is_empty();
-    let own = (revision, small.compact_revision());
-    let hash_kv = if sound { Some(records.hash_kv(&alive, own.0, own.1)?) } else { None };
-    let mut answers = Vec::new();
-    for (at, compact) in ask {
-        let known = if sound { NoHash::check((*at, *compact), own) } else { Err(NoHash::NotSound) };
-        answers.push(match known {
-            Ok(()) if *at == revision => Ok(records.hash_kv(&alive, *at, *compact)?),
-            Ok(()) => Ok(records.hash_kv(&records.alive(*at)?, *at, *compact)?),
-            Err(why) => Err(why),
-        });
+    if dangling.more {
+        let what = format!("more than {MAX_LEASE_IDS} leases are named by keys and do not exist");
+        report.findings.push(Finding { what, page: None, offset: None });
     }
-    Ok((assemble(walk, small, &keys, revision, &alive, dangling, hash_kv), answers))
+    report.keys = alive.keys;
+    report.dangling_leases = dangling.keys;
+    report.dangling_lease_ids = dangling.ids;
+    if report.sound() {
+        report.hash_kv = Some(records.hash_kv(&alive, report.revision, report.compact_revision)?);
+    }
+    Ok(Checked { report, records, alive })
 }
 
-fn assemble<S: Spill>(
-    walk: Walk<'_, S>,
-    small: Small,
-    keys: &Keys,
-    revision: i64,
-    alive: &Alive,
-    dangling: Dangling,
-    hash_kv: Option<HashKv>,
-) -> Report {
+/// Everything but what the records say as a whole.
+fn assemble<S: Spill>(walk: Walk<'_, S>, small: Small, keys: &Keys) -> Report {
     let read = walk.read;
+    let last = keys.last.map_or(1, |(main, _)| main);
     let page_bytes = u64::from(read.newest.page_size);
     let free_pages = read.newest.high_water.saturating_sub(2).saturating_sub(walk.live_pages());
     let agree = match &read.metas {
@@ -213,12 +200,12 @@ fn assemble<S: Spill>(
     Report {
         findings: walk.findings.list,
         more_findings: walk.findings.more,
-        revision,
+        revision: last.max(small.compact_revision()).max(1),
         compact_revision: small.compact_revision(),
         scheduled_compact_revision: small.scheduled.unwrap_or(-1),
         finished_compact_revision: small.finished.unwrap_or(-1),
         records: keys.tree.records,
-        keys: alive.keys,
+        keys: 0,
         tombstones: keys.tombstones,
         db_bytes: read.db_bytes,
         page_bytes: read.newest.page_size,
@@ -227,15 +214,15 @@ fn assemble<S: Spill>(
         metas_agree: agree,
         leases: crate::num::wide(small.leases.len()),
         members: small.members,
-        dangling_leases: dangling.keys,
-        dangling_lease_ids: dangling.ids,
+        dangling_leases: 0,
+        dangling_lease_ids: Vec::new(),
         alarms: small.alarms,
         consistent_index: small.consistent_index,
         term: small.term,
         storage_version: small.storage_version,
         cluster_version: small.cluster_version,
         auth_enabled: small.auth_enabled,
-        hash_kv,
+        hash_kv: None,
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! A note begins like a page, with 16 bytes of header. Branches, and leaves of other buckets than `key`, are kept as
 //! they are, without padding. A leaf of revision records is kept as [`REVISIONS`]: after the header the number of its
-//! first flawed record and the flaw, the number of records with a lease, then [`RECORD_BYTES`] for each record and
-//! [`LEASE_BYTES`] for each lease.
+//! first flawed record and the flaw, the number of records with a lease, length and CRC-32C of all its records end to
+//! end, then [`RECORD_BYTES`] for each record and [`LEASE_BYTES`] for each lease.
+//!
+//! Once the database has ended, the scratch space also takes chunks of the caller's own.
 
 use std::io;
 
@@ -15,7 +17,7 @@ use crate::num::{be_i64, le_u16, le_u32, le_u64, narrow, size, wide};
 /// The flags of a note on a leaf of revision records; no page has them.
 pub(super) const REVISIONS: u16 = 0x8002;
 
-const REVISIONS_HEADER_BYTES: usize = 24;
+const REVISIONS_HEADER_BYTES: usize = 32;
 
 /// main 8, sub and tombstone bit 4, hash of the user key 8, length 4, CRC-32C 4.
 const RECORD_BYTES: usize = 28;
@@ -55,11 +57,13 @@ pub(super) struct Notes<S> {
     tail: Vec<u8>,
     spill: S,
     spilled: u64,
+    /// Bytes of chunks behind the notes.
+    chunks: u64,
 }
 
 impl<S: Spill> Notes<S> {
     pub(super) fn new(spill: S, budget: usize) -> Self {
-        Notes { slots: Vec::new(), memory: Vec::new(), budget, tail: Vec::new(), spill, spilled: 0 }
+        Notes { slots: Vec::new(), memory: Vec::new(), budget, tail: Vec::new(), spill, spilled: 0, chunks: 0 }
     }
 
     pub(super) fn budget(&self) -> usize {
@@ -133,6 +137,19 @@ impl<S: Spill> Notes<S> {
         self.spill.read_exact_at(out, behind)
     }
 
+    /// Puts a chunk behind the notes, to which none may be added any more; gives its place.
+    pub(super) fn put_chunk(&mut self, chunk: &[u8]) -> io::Result<u64> {
+        let place = self.spilled.saturating_add(self.chunks);
+        self.spill.append(chunk).map_err(|error| self.explain(error))?;
+        self.chunks = self.chunks.saturating_add(wide(chunk.len()));
+        Ok(place)
+    }
+
+    /// Reads a chunk back.
+    pub(super) fn chunk(&self, place: u64, out: &mut [u8]) -> io::Result<()> {
+        self.spill.read_exact_at(out, place)
+    }
+
     fn in_memory(&self, offset: u64) -> bool {
         offset < wide(self.memory.len())
     }
@@ -193,6 +210,15 @@ pub(super) struct RevisionsNote {
     leases: Vec<u8>,
     count: u16,
     flaw: Option<(u16, u16)>,
+    /// Of all records end to end.
+    sum: Sum,
+}
+
+/// The CRC-32C of some bytes and their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sum {
+    pub(super) crc: u32,
+    pub(super) len: u32,
 }
 
 impl RevisionsNote {
@@ -201,6 +227,12 @@ impl RevisionsNote {
         self.leases.clear();
         self.count = 0;
         self.flaw = None;
+        self.sum = Sum::default();
+    }
+
+    /// Sets the sum over all records end to end, as they lie in the page.
+    pub(super) fn set_sum(&mut self, sum: Sum) {
+        self.sum = sum;
     }
 
     pub(super) fn push(&mut self, record: &RecordNote, lease: i64, flaw: Option<u16>) {
@@ -220,11 +252,15 @@ impl RevisionsNote {
         let header = Header { flags: REVISIONS, count: self.count, ..page }.encode();
         let (index, flaw) = self.flaw.unwrap_or_default();
         let leases = u32::try_from(self.leases.len() / LEASE_BYTES).unwrap_or(u32::MAX);
-        let tail = (u64::from(index) | u64::from(flaw) << 16 | u64::from(leases) << 32).to_le_bytes();
+        let tail = u128::from(index)
+            | u128::from(flaw) << 16
+            | u128::from(leases) << 32
+            | u128::from(self.sum.crc) << 64
+            | u128::from(self.sum.len) << 96;
         let mut out = [0; REVISIONS_HEADER_BYTES];
         let (front, back) = out.split_at_mut(HEADER_BYTES);
         front.copy_from_slice(&header);
-        back.copy_from_slice(&tail);
+        back.copy_from_slice(&tail.to_le_bytes());
         out
     }
 
@@ -249,15 +285,18 @@ pub(super) struct Revisions<'a> {
     leases: &'a [u8],
     /// Number of the first flawed record and its flaw's code; a code of 0 is none.
     pub(super) flaw: (u16, u16),
+    /// Of all records end to end.
+    pub(super) sum: Sum,
 }
 
 impl<'a> Revisions<'a> {
     pub(super) fn parse(note: &'a [u8]) -> Option<Revisions<'a>> {
         let header = Header::parse(note).filter(|header| header.flags == REVISIONS)?;
         let flaw = (le_u16(note, 16)?, le_u16(note, 18)?);
+        let sum = Sum { crc: le_u32(note, 24)?, len: le_u32(note, 28)? };
         let body = note.get(REVISIONS_HEADER_BYTES..)?;
         let (records, leases) = body.split_at_checked(usize::from(header.count).checked_mul(RECORD_BYTES)?)?;
-        Some(Revisions { records, leases, flaw })
+        Some(Revisions { records, leases, flaw, sum })
     }
 
     pub(super) fn len(self) -> u64 {

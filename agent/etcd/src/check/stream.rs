@@ -14,7 +14,7 @@ use crate::io::Spill;
 use crate::mvcc::{self, Revision};
 use crate::num::{narrow, size, wide};
 
-use super::notes::{Notes, RecordNote, RevisionsNote};
+use super::notes::{Notes, RecordNote, RevisionsNote, Sum};
 use super::{CheckError, Read};
 
 /// The most that is held of pages which span several.
@@ -284,11 +284,12 @@ pub(super) fn leaf(
 ) -> Result<(Shape, usize), Malformed> {
     scratch.clear();
     let mut items = LeafItems::new(bytes, header.count);
+    let begin = items.used();
     let mut before: Option<Revision> = None;
     for item in items.by_ref() {
         let item = item?;
         let Some(revision) = Revision::parse(item.key).filter(|_| item.flags == 0) else {
-            let used = other_leaf(header, bytes)?;
+            let used = keys_ascend(LeafItems::new(bytes, header.count), |item| item.key, LeafItems::used)?;
             return Ok((Shape::Verbatim(used), used));
         };
         if before.is_some_and(|before| (before.main, before.sub) >= (revision.main, revision.sub)) {
@@ -310,35 +311,36 @@ pub(super) fn leaf(
         scratch.push(&note, record.lease, flaw.map(mvcc::Flaw::code));
     }
     let used = items.used();
-    Ok((if before.is_some() { Shape::Revisions } else { Shape::Verbatim(used) }, used))
-}
-
-/// Checks a leaf of any bucket, and says where its data ends.
-fn other_leaf(header: Header, bytes: &[u8]) -> Result<usize, Malformed> {
-    let mut items = LeafItems::new(bytes, header.count);
-    let mut before: &[u8] = &[];
-    for item in items.by_ref() {
-        let key = item?.key;
-        if before >= key {
-            return Err(Malformed::Order);
-        }
-        before = key;
+    if before.is_none() {
+        return Ok((Shape::Verbatim(used), used));
     }
-    Ok(items.used())
+    let all = bytes.get(begin..used).ok_or(Malformed::Outside)?;
+    let len = u32::try_from(all.len()).map_err(|_| Malformed::TooLarge)?;
+    scratch.set_sum(Sum { crc: crc32c::crc32c(all), len });
+    Ok((Shape::Revisions, used))
 }
 
 fn branch(header: Header, bytes: &[u8]) -> Result<usize, Malformed> {
-    let mut items = BranchItems::new(bytes, header.count);
+    if header.count == 0 || bytes.len() < HEADER_BYTES {
+        return Err(Malformed::NoChildren);
+    }
+    keys_ascend(BranchItems::new(bytes, header.count), |item| item.key, BranchItems::used)
+}
+
+/// Checks that the keys of a page's items ascend, and says where its data ends.
+fn keys_ascend<'a, I: Iterator<Item = Result<T, Malformed>>, T>(
+    mut items: I,
+    key: impl Fn(T) -> &'a [u8],
+    used: impl Fn(&I) -> usize,
+) -> Result<usize, Malformed> {
     let mut before: &[u8] = &[];
     for item in items.by_ref() {
-        let key = item?.key;
+        let key = key(item?);
+        // No key is empty, so the first one is above nothing.
         if before >= key {
             return Err(Malformed::Order);
         }
         before = key;
     }
-    if before.is_empty() || bytes.len() < HEADER_BYTES {
-        return Err(Malformed::NoChildren);
-    }
-    Ok(items.used())
+    Ok(used(&items))
 }
