@@ -7,7 +7,7 @@ mod survey;
 mod tls;
 
 use lifeboat::capture::{Capture, Member, open, survey};
-use lifeboat::config::{Etcd, Limits, Members};
+use lifeboat::config::{Compare, Etcd, Limits, Members};
 use lifeboat::error::{Error, Result};
 use std::time::Duration;
 
@@ -20,11 +20,12 @@ fn etcd(endpoints: &[&str]) -> Etcd {
         tls: None,
         user: None,
         password_file: None,
+        compare: Compare::All,
     }
 }
 
 fn limits() -> Limits {
-    Limits { backup: 10 * MINUTE, stall: Duration::from_millis(300), stream: MINUTE, prove: MINUTE }
+    Limits { backup: 10 * MINUTE, stall: Duration::from_millis(300), stream: MINUTE, compare: MINUTE, prove: MINUTE }
 }
 
 /// Surveys and returns the first member to try.

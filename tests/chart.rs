@@ -11,8 +11,13 @@ use lifeboat_tests::tools::{promtool, python, repository, said, succeed};
 use serde_json::{Value, json};
 
 const KUBERNETES: [&str; 4] = ["1.25", "1.29", "1.33", "1.37"];
-const ALERTS: [&str; 4] =
-    ["LifeboatBackupLate", "LifeboatBackupFailing", "LifeboatNothingProven", "LifeboatProofFailed"];
+const ALERTS: [&str; 5] = [
+    "LifeboatBackupLate",
+    "LifeboatBackupFailing",
+    "LifeboatNothingProven",
+    "LifeboatProofFailed",
+    "LifeboatMembersDiverged",
+];
 
 /// The least that a user has to set.
 fn values() -> Value {

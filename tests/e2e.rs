@@ -2,6 +2,7 @@
 
 mod agents;
 mod damage;
+mod equality;
 mod interrupted;
 mod line;
 mod refusals;

@@ -21,9 +21,9 @@ use lifeboat_policy::choice::{self, Candidate};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Because, Level, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
-use manifest::{Equality, Manifest, Tombstone, Verdict};
+use manifest::{Manifest, Tombstone, Verdict};
 
-pub use publish::{Captured, Draft, Published, publish};
+pub use publish::{Captured, Draft, Published, publish, read_back};
 pub use read::Reader;
 
 /// A backup whose manifest a trusted backup key signed for this very place.
@@ -87,7 +87,7 @@ impl Trusted {
                 took_seconds: verdict.took_seconds,
             })
             .collect();
-        standing(&facts, required, matches!(self.manifest.equality, Equality::Differs { .. }))
+        standing(&facts, required, self.manifest.unprovable.is_some())
     }
 
     pub fn facts(&self, required: Level, grace: std::time::Duration) -> Facts {
@@ -210,6 +210,7 @@ pub(crate) mod sample {
                 version: "3.6.14".to_owned(),
                 raft_term,
                 members: Vec::new(),
+                alarms: Vec::new(),
             },
             db: DbFacts {
                 revision,
@@ -225,7 +226,9 @@ pub(crate) mod sample {
                 cluster_version: None,
                 hash_kv: None,
             },
-            equality: Equality::Equal,
+            equality: Equality::Equal { revision, members: 1 },
+            unprovable: None,
+            answers: Vec::new(),
             plaintext: blob,
             sealed: blob,
             sums: blob,

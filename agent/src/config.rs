@@ -175,6 +175,27 @@ pub struct Etcd {
     pub tls: Option<Tls>,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
+    pub compare: Compare,
+}
+
+/// Whom a backup is compared with. Each question is a full read of the database on the member that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// Every voting member, one after the other.
+    All,
+    /// The member that the backup is taken from.
+    Source,
+    Off,
+}
+
+impl Compare {
+    pub fn name(self) -> &'static str {
+        match self {
+            Compare::All => "all",
+            Compare::Source => "source",
+            Compare::Off => "off",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,6 +253,8 @@ pub struct Limits {
     pub backup: Duration,
     pub stall: Duration,
     pub stream: Duration,
+    /// What comparing with the live members may take after the stream has ended.
+    pub compare: Duration,
     pub prove: Duration,
 }
 

@@ -3,6 +3,7 @@
 mod backoff;
 pub mod backup;
 mod backups;
+mod equality;
 mod proofs;
 mod prunes;
 mod run;

@@ -1,7 +1,8 @@
 //! What Prometheus sees. Gauges from the catalog are the truth and the same on every agent; counters explain.
 
+use crate::capture::Survey;
 use crate::catalog::Catalog;
-use crate::config::Role;
+use crate::config::{ClusterName, Role};
 use crate::error::{Error, Reason, Result};
 use crate::summary::{FINDING_KINDS, Summary};
 use chrono::{DateTime, Utc};
@@ -55,6 +56,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("lifeboat_agent_role", "1 for each role that runs here."),
     ("lifeboat_build_info", "1, with the version."),
     ("lifeboat_catalog_read_timestamp_seconds", "When this agent last read the catalog."),
+    ("lifeboat_etcd_alarm", "1 while etcd raises this alarm, as of the last backup that was begun."),
     ("lifeboat_scratch_free_bytes", "Free space where proofs are made."),
 ];
 
@@ -111,6 +113,21 @@ pub fn count_run(cluster: &str, role: Role, took: Duration, failed: Option<Reaso
             histogram!(format!("lifeboat_{kind}_duration_seconds"), "etcd_cluster" => cluster, label => "whole")
                 .record(took.as_secs_f64());
         }
+    }
+}
+
+/// Every alarm that etcd has, so that its series exist before it is raised.
+const ALARMS: [&str; 2] = ["NOSPACE", "CORRUPT"];
+
+/// The alarms that any member told when a backup began.
+pub fn set_alarms(cluster: &ClusterName, survey: &Survey) {
+    for alarm in ALARMS {
+        let raised = survey.members.iter().any(|member| member.alarms.iter().any(|raised| raised == alarm));
+        gauge!("lifeboat_etcd_alarm", "etcd_cluster" => cluster.to_string(), "alarm" => alarm).set(if raised {
+            1
+        } else {
+            0
+        });
     }
 }
 

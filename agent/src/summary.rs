@@ -1,6 +1,6 @@
 //! The one sentence, and what stands behind it: computed from the catalog alone, so that every agent says the same.
 
-use crate::catalog::manifest::Equality;
+use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::{Catalog, Trusted};
 use crate::config::Config;
 use crate::keys::Distrust;
@@ -66,14 +66,14 @@ pub struct Restorable {
 /// Something that a person has to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// `proof_failed`, `unsigned`, `missing`, `history_broken`, `diverged`: the label of `lifeboat_findings`.
+    /// `proof_failed`, `unsigned`, `missing`, `history_broken`, `diverged`, `alarm`: the label of `lifeboat_findings`.
     pub kind: &'static str,
     pub what: String,
     pub hint: &'static str,
 }
 
 /// Every kind there is, so that its series exist before anything is found.
-pub const FINDING_KINDS: [&str; 5] = ["proof_failed", "diverged", "unsigned", "history_broken", "missing"];
+pub const FINDING_KINDS: [&str; 6] = ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing"];
 
 /// Every way in which prune can be frozen against the operator's wish. Having no `keep` is a wish.
 pub const FREEZES: [&str; 3] = ["nothing_proven", "clock_ahead", "too_many"];
@@ -180,13 +180,17 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
                 "it cannot be restored; find out who deleted it",
             );
         }
-        if let Equality::Differs { found } = &entry.manifest.equality {
+        if let Some(what) = diverged(&entry.manifest) {
             add(
                 "diverged",
-                format!("backup {id}: {found}"),
-                "compare the members: `etcdctl endpoint hashkv --cluster`",
+                format!("backup {id}: {what}"),
+                "one member's data is not the others': `etcdctl endpoint hashkv --cluster` shows whose; replace that member",
             );
         }
+    }
+    // An alarm that a later backup no longer saw is over.
+    for alarm in catalog.newest().iter().flat_map(|newest| &newest.manifest.etcd.alarms) {
+        add("alarm", format!("etcd raised {alarm} when the newest backup was taken"), alarm_hint(alarm));
     }
     for untrusted in &catalog.untrusted {
         let what = format!("backup {} does not count: {}", untrusted.id, untrusted.why);
@@ -200,6 +204,29 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         add("history_broken", what, "somebody or something else deleted it; check who may delete in this store");
     }
     findings
+}
+
+/// What the members said against a backup or each other.
+fn diverged(manifest: &Manifest) -> Option<String> {
+    let found = match &manifest.equality {
+        Equality::Differs { found } => Some(found.as_str()),
+        _ => None,
+    };
+    match (found, manifest.unprovable.as_deref()) {
+        (None, None) => None,
+        (Some(found), None) => Some(found.to_owned()),
+        (None, Some(why)) => Some(format!("it cannot be proven: {why}")),
+        (Some(found), Some(why)) => Some(format!("it cannot be proven: {why}; {found}")),
+    }
+}
+
+fn alarm_hint(alarm: &str) -> &'static str {
+    match alarm {
+        "NOSPACE" => {
+            "its quota is used up and it refuses writes: compact, `etcdctl defrag`, then `etcdctl alarm disarm`"
+        }
+        _ => "etcd found its members' data different: compare them before any is restarted",
+    }
 }
 
 fn trust_hint(why: &Distrust) -> &'static str {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`id`] | what a backup is called, and which one a person means |
 //! | [`proof`] | what the verdicts on a backup come to |
+//! | [`equality`] | whether the live members agree with a backup |
 //! | [`retention`] | which backups stay, which go, and why |
 //! | [`schedule`] | when the next run is due |
 //! | [`freshness`] | whether the newest good backup is recent enough |
@@ -20,6 +21,7 @@
 )]
 
 pub mod choice;
+pub mod equality;
 pub mod freshness;
 pub mod id;
 pub mod proof;

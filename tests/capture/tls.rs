@@ -2,7 +2,7 @@
 
 use super::{MINUTE, limits, says, take};
 use lifeboat::capture::{connect, survey};
-use lifeboat::config::{Etcd, Limits, Members, Tls};
+use lifeboat::config::{Compare, Etcd, Limits, Members, Tls};
 use lifeboat::error::{Error, Reason};
 use lifeboat_tests::pki::{Pair, Pki, TlsFiles, Validity};
 use lifeboat_tests::real_etcd::{self, Options, RealEtcd};
@@ -39,6 +39,7 @@ impl Secured {
             tls: Some(Tls { ca_file: Some(ca_file.to_owned()), cert_file, key_file }),
             user: None,
             password_file: None,
+            compare: Compare::All,
         }
     }
 

@@ -36,7 +36,7 @@ fn pruned(world: &World) -> BTreeSet<String> {
 }
 
 /// Names of CLI.md that what exists here fills, each with a label that it must carry.
-const CATALOG: [(&str, &str); 17] = [
+const CATALOG: [(&str, &str); 19] = [
     ("lifeboat_backup_last_success_timestamp_seconds", "store=\"main\""),
     ("lifeboat_backup_deadline_timestamp_seconds", "store=\"main\""),
     ("lifeboat_backup_missed_slots", ""),
@@ -50,6 +50,8 @@ const CATALOG: [(&str, &str); 17] = [
     ("lifeboat_backup_revision", ""),
     ("lifeboat_backup_keys", ""),
     ("lifeboat_findings", "kind=\"proof_failed\""),
+    ("lifeboat_findings", "kind=\"diverged\""),
+    ("lifeboat_etcd_alarm", "alarm=\"CORRUPT\""),
     ("lifeboat_prune_frozen", "reason=\"nothing_proven\""),
     ("lifeboat_prune_overdue_backups", "store=\"main\""),
     ("lifeboat_catalog_read_timestamp_seconds", "store=\"main\""),

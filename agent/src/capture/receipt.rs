@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::scratch::Notes;
-use etcdfile::{Report, StreamCheck, Trailed};
+use etcdfile::{Checked, Report, StreamCheck, Trailed};
 use std::path::Path;
 
 /// Notes on records are kept in memory up to this many bytes, then in a scratch file.
@@ -44,24 +44,30 @@ impl Observer {
 
     /// The verdict on everything that passed. A stream that was cut, altered or unsound gives no receipt.
     pub fn finish(self) -> Result<CaptureReceipt> {
+        self.finish_checked().map(|(receipt, _)| receipt)
+    }
+
+    /// As `finish`, and what was read stays ready for questions about HashKV.
+    pub fn finish_checked(self) -> Result<(CaptureReceipt, Checked<Notes>)> {
         let damaged = |what: String| Error::new(Reason::Damaged, what).on("check", "the snapshot");
         let verified = self.trailed.finish().map_err(|source| {
             damaged("the snapshot is not what etcd sent".to_owned())
                 .hint("the stream was cut or altered on its way; it is tried again with the next member or slot")
                 .because(source)
         })?;
-        let report = self
+        let checked = self
             .check
-            .finish()
+            .into_checked()
             .map_err(|source| damaged("the snapshot's pages cannot be read".to_owned()).because(source))?;
-        if !report.sound() {
-            return Err(unsound(&report));
+        if !checked.report().sound() {
+            return Err(unsound(checked.report()));
         }
-        Ok(CaptureReceipt {
-            report,
+        let receipt = CaptureReceipt {
+            report: checked.report().clone(),
             stream_bytes: verified.db_bytes + etcdfile::trailer::TRAILER_BYTES as u64,
             stream_sha256: Digest::from_bytes(verified.stream_sha256),
-        })
+        };
+        Ok((receipt, checked))
     }
 }
 

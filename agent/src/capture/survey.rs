@@ -19,6 +19,8 @@ pub struct Survey {
     pub unreachable: Vec<(String, Error)>,
     /// The cluster's revision by a linearizable read. An error means no quorum: a backup is still worth taking.
     pub revision: Result<i64>,
+    /// Every voting member by id, with its name, as far as anybody who answers knows.
+    pub voters: BTreeMap<u64, String>,
 }
 
 /// Asks every endpoint, and with `members: discover` every other member they know, each once and all at a time.
@@ -43,8 +45,9 @@ pub async fn survey(etcd: &Etcd) -> Result<Survey> {
         }
     }
     let revision = current_revision(etcd, &found.answers).await;
+    let voters = found.voters();
     let (members, unreachable) = found.into_members();
-    Ok(Survey { members: order(members), unreachable, revision })
+    Ok(Survey { members: order(members), unreachable, revision, voters })
 }
 
 /// One endpoint's answers.
@@ -60,6 +63,7 @@ struct Peer {
     id: u64,
     name: String,
     client_urls: Vec<String>,
+    is_learner: bool,
 }
 
 impl Peer {
@@ -81,7 +85,7 @@ async fn ask(etcd: &Etcd, endpoint: &str) -> Result<Answer> {
 }
 
 fn peer_of(member: etcd_client::proto::PbMember) -> Peer {
-    Peer { id: member.id, name: member.name, client_urls: member.client_ur_ls }
+    Peer { id: member.id, name: member.name, client_urls: member.client_ur_ls, is_learner: member.is_learner }
 }
 
 /// Tries a discovered member's client URLs one after the other; the endpoint returned is the one that answered, or the
@@ -171,6 +175,17 @@ impl Found {
         Ok(answer)
     }
 
+    /// Who votes: as the member lists say, else whoever answered and is no learner.
+    fn voters(&self) -> BTreeMap<u64, String> {
+        let told = self.answers.iter().filter_map(|answer| answer.peers.as_ref()).flatten();
+        let told: BTreeMap<u64, String> = told.filter(|peer| !peer.is_learner).map(|p| (p.id, p.called())).collect();
+        if !told.is_empty() {
+            return told;
+        }
+        let voting = self.answers.iter().map(|answer| &answer.member).filter(|member| !member.is_learner);
+        voting.map(|member| (member.member_id, member.name.clone())).collect()
+    }
+
     fn into_members(self) -> (Vec<Member>, Vec<(String, Error)>) {
         let told = self.answers.iter().filter_map(|answer| answer.peers.as_ref()).flatten();
         let names: BTreeMap<u64, String> = told.map(|peer| (peer.id, peer.called())).collect();
@@ -239,6 +254,7 @@ async fn current_revision(etcd: &Etcd, answers: &[Answer]) -> Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Compare;
 
     #[test]
     fn a_cluster_wins_only_with_more_endpoints_than_any_other() {
@@ -255,6 +271,7 @@ mod tests {
             tls: None,
             user: None,
             password_file: None,
+            compare: Compare::All,
         };
         assert!(downgrades(&etcd("https://a:2379"), "http://b:2379"));
         assert!(!downgrades(&etcd("https://a:2379"), "https://b:2379"));

@@ -45,6 +45,12 @@ pub struct Manifest {
     pub etcd: EtcdFacts,
     pub db: DbFacts,
     pub equality: Equality,
+    /// Why no proof can make this backup proven: it stands against most of its cluster, or against its own source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprovable: Option<String>,
+    /// What every member answered when it was asked for HashKV, and what the captured bytes say there.
+    #[serde(default)]
+    pub answers: Vec<HashAnswer>,
     /// The database and its 32-byte trailer.
     pub plaintext: Blob,
     pub sealed: Blob,
@@ -67,6 +73,9 @@ pub struct EtcdFacts {
     pub version: String,
     pub raft_term: u64,
     pub members: Vec<MemberFacts>,
+    /// `NOSPACE`, `CORRUPT`: raised against the source, or against nobody in particular.
+    #[serde(default)]
+    pub alarms: Vec<String>,
 }
 
 /// A member as the snapshot itself records it.
@@ -109,15 +118,45 @@ pub struct Hash {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Equality {
-    Equal,
-    Differs { found: String },
-    NotCompared { because: String },
+    /// So many members gave the captured bytes' own hash at this revision, and nobody differs.
+    Equal {
+        revision: i64,
+        members: usize,
+    },
+    Differs {
+        found: String,
+    },
+    NotCompared {
+        because: String,
+    },
+}
+
+/// One question for HashKV: `hash` and `compact_revision`, or `because`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashAnswer {
+    pub member_id: String,
+    pub name: String,
+    /// The revision asked for; 0 where the member could not even be asked.
+    pub revision: i64,
+    pub compact_revision: Option<i64>,
+    pub hash: Option<u32>,
+    /// What the captured bytes say at the same revision and compact revision, where they can tell.
+    pub file_hash: Option<u32>,
+    pub because: Option<String>,
+}
+
+/// What asking the live members came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    pub equality: Equality,
+    pub unprovable: Option<String>,
+    pub answers: Vec<HashAnswer>,
 }
 
 impl Equality {
     pub fn name(&self) -> &'static str {
         match self {
-            Equality::Equal => "equal",
+            Equality::Equal { .. } => "equal",
             Equality::Differs { .. } => "differs",
             Equality::NotCompared { .. } => "not_compared",
         }

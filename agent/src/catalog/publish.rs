@@ -1,6 +1,6 @@
 //! Publishing: read back what was uploaded, then sign, look once more, and write the manifest last.
 
-use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Hash, Manifest, MemberFacts, Parent};
+use super::manifest::{Binding, Blob, Compared, DbFacts, EtcdFacts, Hash, Manifest, MemberFacts, Parent};
 use super::{Catalog, Trusted, note};
 use crate::capture::{CaptureReceipt, Member};
 use crate::error::{Error, Reason, Result};
@@ -20,9 +20,11 @@ pub struct Draft {
     pub slot_seconds: Option<u64>,
     pub captured_at: DateTime<Utc>,
     pub member: Member,
+    pub compared: Compared,
 }
 
 /// Both receipts: a manifest cannot be made without them.
+#[derive(Clone, Debug)]
 pub struct Captured {
     pub capture: CaptureReceipt,
     pub seal: SealReceipt,
@@ -36,21 +38,33 @@ pub struct Published {
     pub new_lineage: Option<String>,
 }
 
+/// What was uploaded and came back from the store as it was sent. Only `read_back` makes one.
+#[derive(Debug)]
+pub struct Uploaded {
+    captured: Captured,
+    sums: Bytes,
+}
+
+/// Stores the sums of an uploaded blob and reads both back.
+pub async fn read_back(store: &Store, layout: &Layout, id: &BackupId, captured: Captured) -> Result<Uploaded> {
+    let sums = Bytes::from(captured.seal.sums.to_text());
+    store.create(&layout.sums(id), sums.clone()).await?;
+    compare_with_sent(store, layout, id, &captured.seal, &sums).await?;
+    Ok(Uploaded { captured, sums })
+}
+
 /// Makes an uploaded blob a backup. `before` is the catalog as the writer saw it when it began.
 pub async fn publish(
     store: &Store,
     layout: &Layout,
     signer: &Signer,
     draft: Draft,
-    captured: Captured,
+    uploaded: Uploaded,
     before: &Catalog,
     finished_at: DateTime<Utc>,
 ) -> Result<Published> {
     let id = draft.id.clone();
-    let sums_key = layout.sums(&id);
-    let sums = Bytes::from(captured.seal.sums.to_text());
-    store.create(&sums_key, sums.clone()).await?;
-    read_back(store, layout, &id, &captured.seal, &sums).await?;
+    let Uploaded { captured, sums } = uploaded;
     let (lineage, new_lineage) = lineage(&draft, captured.capture.report.revision, before);
     let key = layout.manifest(&id);
     let binding = note::binding::<Manifest>(layout, &key, signer);
@@ -76,7 +90,13 @@ pub async fn publish(
 }
 
 /// What the store gives back must be what was sealed: size, every chunk, the whole.
-async fn read_back(store: &Store, layout: &Layout, id: &BackupId, seal: &SealReceipt, sums: &Bytes) -> Result<()> {
+async fn compare_with_sent(
+    store: &Store,
+    layout: &Layout,
+    id: &BackupId,
+    seal: &SealReceipt,
+    sums: &Bytes,
+) -> Result<()> {
     let key = layout.blob(id);
     let differs = |what: &str| {
         Error::new(Reason::Damaged, format!("{what} came back from the store different from what was sent"))
@@ -154,7 +174,9 @@ fn manifest(
         finished_at,
         etcd: etcd_facts(&draft.member, &capture),
         db: db_facts(&capture),
-        equality: Equality::NotCompared { because: "this version does not ask the live members".to_owned() },
+        equality: draft.compared.equality,
+        unprovable: draft.compared.unprovable,
+        answers: draft.compared.answers,
         plaintext: Blob { bytes: capture.stream_bytes, sha256: capture.stream_sha256 },
         sealed: Blob { bytes: seal.bytes, sha256: seal.sha256 },
         sums: Blob::of(sums),
@@ -182,6 +204,7 @@ fn etcd_facts(member: &Member, capture: &CaptureReceipt) -> EtcdFacts {
         version: member.version.clone(),
         raft_term: member.raft_term,
         members: capture.report.members.iter().map(facts).collect(),
+        alarms: member.alarms.clone(),
     }
 }
 
@@ -209,6 +232,7 @@ fn db_facts(capture: &CaptureReceipt) -> DbFacts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::manifest::Equality;
     use super::super::sample;
     use super::*;
 
@@ -228,7 +252,9 @@ mod tests {
             alarms: Vec::new(),
         };
         let id = BackupId::new(captured_at, 9);
-        Draft { id, slot: None, slot_seconds: None, captured_at, member }
+        let equality = Equality::NotCompared { because: "a test".to_owned() };
+        let compared = Compared { equality, unprovable: None, answers: Vec::new() };
+        Draft { id, slot: None, slot_seconds: None, captured_at, member, compared }
     }
 
     #[test]

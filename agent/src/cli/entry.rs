@@ -107,7 +107,7 @@ pub fn seconds(seconds: f64) -> String {
 /// What the live members said, in words.
 pub fn equality(manifest: &Manifest) -> String {
     match &manifest.equality {
-        Equality::Equal => "equal".to_owned(),
+        Equality::Equal { revision, members } => format!("equal, {members} at revision {revision}"),
         Equality::Differs { found } => format!("DIFFERS: {found}"),
         Equality::NotCompared { because } => format!("not compared: {because}"),
     }

@@ -5,6 +5,7 @@ use super::open::{self, CLOCK};
 use super::output::{Output, grouped, size, time};
 use super::{entry, log};
 use crate::catalog::Trusted;
+use crate::catalog::manifest::Manifest;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
 use crate::summary;
@@ -54,6 +55,29 @@ pub async fn show(cli: &Cli, args: &ShowArgs, output: &Output) -> Result<()> {
     Ok(())
 }
 
+/// What each member answered, a line each, and what speaks against the backup.
+fn answers(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    for answer in &manifest.answers {
+        let said = match (answer.hash, answer.file_hash) {
+            (Some(hash), Some(own)) if hash == own => format!("{hash}, as the backup"),
+            (Some(hash), Some(own)) => format!("{hash}, but the backup {own}"),
+            (Some(hash), None) => format!("{hash}, which cannot be compared"),
+            (None, _) => "no answer".to_owned(),
+        };
+        let because = answer.because.as_ref().map_or(String::new(), |because| format!(": {because}"));
+        let compacted = answer.compact_revision.filter(|at| *at >= 0).map_or(String::new(), |at| format!("/{at}"));
+        text.push_str(&format!("             {:10} {}{compacted}  {said}{because}\n", answer.name, answer.revision));
+    }
+    if let Some(why) = &manifest.unprovable {
+        text.push_str(&format!("unprovable {why}\n"));
+    }
+    if !manifest.etcd.alarms.is_empty() {
+        text.push_str(&format!("alarms     {}\n", manifest.etcd.alarms.join(", ")));
+    }
+    text
+}
+
 fn story(found: &Trusted, store: &str) -> String {
     let manifest = &found.manifest;
     let db = &manifest.db;
@@ -77,6 +101,7 @@ fn story(found: &Trusted, store: &str) -> String {
         format!("state      revision {}, {} keys, {} records\n", grouped(db.revision), db.keys, db.records),
         format!("compacted  {}\n", grouped(db.compact_revision)),
         format!("hash       {hash}; live members: {}\n", entry::equality(manifest)),
+        answers(manifest),
         format!("size       {} of database, {} sealed\n", size(db.bytes), size(manifest.sealed.bytes)),
         format!("cluster    {}, members {}\n", manifest.etcd.cluster_id, members.join(", ")),
         format!(

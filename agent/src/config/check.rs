@@ -172,7 +172,7 @@ fn floors(config: &Config, reading: &Reading<'_>) {
 
 fn limits(config: &Config, reading: &Reading<'_>) {
     let limits = &config.limits;
-    for (name, value) in [("stall", limits.stall), ("stream", limits.stream)] {
+    for (name, value) in [("stall", limits.stall), ("stream", limits.stream), ("compare", limits.compare)] {
         if value > limits.backup {
             reading.warning(
                 &["limits", name],

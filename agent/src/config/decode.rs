@@ -43,8 +43,13 @@ pub(crate) const DEFAULT_GRACE: Duration = seconds(24 * 3600);
 pub(crate) const DEFAULT_MIN_AGE: Duration = seconds(72 * 3600);
 pub(crate) const DEFAULT_MIN_PROVEN: u32 = 2;
 const DEFAULT_PRUNE: Prune = Prune { grace: DEFAULT_GRACE, min_age: DEFAULT_MIN_AGE, max_deletions: 50 };
-const DEFAULT_LIMITS: Limits =
-    Limits { backup: seconds(600), stall: seconds(60), stream: seconds(300), prove: seconds(1800) };
+const DEFAULT_LIMITS: Limits = Limits {
+    backup: seconds(600),
+    stall: seconds(60),
+    stream: seconds(300),
+    compare: seconds(120),
+    prove: seconds(1800),
+};
 const DEFAULT_JITTER: Duration = seconds(60);
 const DEFAULT_SCRATCH: &str = "/var/lib/lifeboat/scratch";
 const DEFAULT_SCRATCH_BYTES: u64 = 12 << 30;
@@ -164,7 +169,7 @@ fn read_schedule(cursor: Option<Cursor<'_>>, zone: Tz) -> Schedule {
 }
 
 fn read_limits(cursor: Option<Cursor<'_>>) -> Limits {
-    let Some(fields) = cursor.and_then(|c| c.fields(&["backup", "stall", "stream", "prove"])) else {
+    let Some(fields) = cursor.and_then(|c| c.fields(&["backup", "stall", "stream", "compare", "prove"])) else {
         return DEFAULT_LIMITS;
     };
     let limit = |name: &str, default: Duration| positive(&fields, name, default);
@@ -172,6 +177,7 @@ fn read_limits(cursor: Option<Cursor<'_>>) -> Limits {
         backup: limit("backup", DEFAULT_LIMITS.backup),
         stall: limit("stall", DEFAULT_LIMITS.stall),
         stream: limit("stream", DEFAULT_LIMITS.stream),
+        compare: limit("compare", DEFAULT_LIMITS.compare),
         prove: limit("prove", DEFAULT_LIMITS.prove),
     }
 }

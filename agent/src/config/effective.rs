@@ -20,8 +20,13 @@ pub fn effective(config: &Config) -> String {
     root.put("keys", keys(config));
     root.put("schedule", schedule(config));
     let limits = &config.limits;
-    let limits =
-        [("backup", limits.backup), ("stall", limits.stall), ("stream", limits.stream), ("prove", limits.prove)];
+    let limits = [
+        ("backup", limits.backup),
+        ("stall", limits.stall),
+        ("stream", limits.stream),
+        ("compare", limits.compare),
+        ("prove", limits.prove),
+    ];
     root.put("limits", map(limits.map(|(name, limit)| (name, time(limit)))));
     let auto = |after: Option<Duration>| after.map_or_else(|| Value::from("auto"), time);
     let alert_after = [("backup", auto(config.alert_after.backup)), ("proof", auto(config.alert_after.proof))];
@@ -103,7 +108,7 @@ fn etcd(config: &Config) -> Option<Map> {
         map.put("user", user.as_str());
     }
     map.put_path("password_file", etcd.password_file.as_deref());
-    map.put("compare", "off");
+    map.put("compare", etcd.compare.name());
     Some(map)
 }
 

@@ -1,9 +1,9 @@
 //! `etcd`: the preset `kubeadm`, or endpoints and how to speak to them.
 
-use super::cursor::{Cursor, Fields, LEAVE_OUT, NOT_YET, Reading, shown};
+use super::cursor::{Cursor, Fields, Reading, shown};
 use super::env::Env;
 use super::tree::{Kind, Node};
-use super::{Etcd, Members, Tls};
+use super::{Compare, Etcd, Members, Tls};
 use std::path::Path;
 use url::Url;
 
@@ -80,11 +80,10 @@ pub(crate) fn read(cursor: &Cursor<'_>) -> Option<Etcd> {
         .get("members")
         .and_then(|c| c.word(&[("discover", Members::Discover), ("endpoints", Members::Endpoints)]))
         .unwrap_or(Members::Discover);
-    if let Some(compare) = fields.get("compare")
-        && let Some(false) = compare.word(&[("off", true), ("all", false), ("source", false)])
-    {
-        compare.error(format!("comparing members {NOT_YET}"), format!("{LEAVE_OUT}, or write off"));
-    }
+    let compare = fields
+        .get("compare")
+        .and_then(|c| c.word(&[("all", Compare::All), ("source", Compare::Source), ("off", Compare::Off)]))
+        .unwrap_or(Compare::All);
     let tls = fields.get("tls").and_then(|c| read_tls(&c));
     let user = fields.get("user").and_then(|c| c.text("a user name")).map(str::to_string);
     let password_file = fields.get("password_file").and_then(|c| c.path());
@@ -92,7 +91,7 @@ pub(crate) fn read(cursor: &Cursor<'_>) -> Option<Etcd> {
     if fields.has("user") != fields.has("password_file") {
         cursor.error("`user` and `password_file` belong together, and one is missing", "write both or neither");
     }
-    Some(Etcd { endpoints, members, tls, user, password_file })
+    Some(Etcd { endpoints, members, tls, user, password_file, compare })
 }
 
 fn read_endpoints(fields: &Fields<'_>) -> Vec<String> {

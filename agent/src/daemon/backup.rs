@@ -1,16 +1,20 @@
 //! One backup, from a member's stream to a published manifest: the only place where capture, seal, store and catalog meet.
 
-use crate::capture::{self, CaptureReceipt, Member, Observer, first_good};
-use crate::catalog::{Captured, Catalog, Draft, Published, publish};
+use super::equality::{self, Judged};
+use crate::capture::{self, CaptureReceipt, Comparison, Member, Observer, Survey, first_good};
+use crate::catalog::{Captured, Catalog, Draft, Published, publish, read_back};
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Reason, Result};
-use crate::scratch;
+use crate::metrics;
+use crate::scratch::{self, Notes};
 use crate::seal::{SealReceipt, Sealer};
 use crate::setup::{Access, BackupKit};
 use crate::store::Upload;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use etcdfile::Checked;
 use lifeboat_policy::id::BackupId;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -24,6 +28,9 @@ const PIECES_AHEAD: usize = 4;
 type Batch = Vec<Bytes>;
 
 /// Takes one backup within `limits.backup` and publishes it, or publishes nothing.
+///
+/// Where most of the cluster contradicts the member that it came from, that backup is published as evidence, which no proof
+/// can make proven, and a second one is taken from a member of the majority.
 pub async fn backup(
     access: &Access,
     kit: &BackupKit,
@@ -37,13 +44,19 @@ pub async fn backup(
     let work = async {
         let survey = capture::survey(&kit.etcd).await?;
         tell(&survey);
-        let (member, (id, captured_at, captured)) = first_good(&survey.members, async |member: Member| {
-            let left = limit.saturating_sub(watch.elapsed());
-            stream(access, kit, clock, &member, left, progress).await
-        })
-        .await?;
-        let draft = Draft { id, slot, slot_seconds: kit.slot_seconds, captured_at, member };
-        publish(access.store(), access.layout(), &kit.signer, draft, captured, before, clock.now()).await
+        metrics::set_alarms(access.layout().cluster(), &survey);
+        let run = Run { access, kit, clock, slot, survey: Arc::new(survey), watch, progress };
+        let (published, better) = run.publish_one(&run.survey.members, before).await?;
+        let better = run.survey.members.iter().filter(|member| better.contains(&member.member_id));
+        let better: Vec<Member> = better.cloned().collect();
+        if better.is_empty() {
+            return Ok(published);
+        }
+        let manifest = &published.entry.manifest;
+        tracing::error!(id = %manifest.id, member = manifest.etcd.member_name, why = manifest.unprovable,
+            "this backup stands against its cluster; another is taken from the majority");
+        let seen = Catalog { trusted: [vec![published.entry], before.trusted.clone()].concat(), ..before.clone() };
+        run.publish_one(&better, &seen).await.map(|(published, _)| published)
     };
     match tokio::time::timeout(limit, work).await {
         Ok(published) => published,
@@ -51,12 +64,12 @@ pub async fn backup(
             Reason::Budget,
             format!("the backup took longer than {} s and was given up", limit.as_secs()),
         )
-        .hint("nothing was published; raise limits.backup if etcd or the store are known to be that slow")),
+        .hint("what was under way is not listed; raise limits.backup if etcd or the store are known to be that slow")),
     }
 }
 
 /// What the survey found that a person should know though the backup goes on.
-fn tell(survey: &capture::Survey) {
+fn tell(survey: &Survey) {
     for (endpoint, error) in &survey.unreachable {
         tracing::warn!(endpoint, %error, "a member does not answer");
     }
@@ -68,44 +81,103 @@ fn tell(survey: &capture::Survey) {
     }
 }
 
-/// Streams one member's snapshot through check and seal into the store. The blob is there at the end, the backup not yet.
-async fn stream(
-    access: &Access,
-    kit: &BackupKit,
-    clock: &dyn Clock,
-    member: &Member,
-    left: Duration,
-    progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<(BackupId, DateTime<Utc>, Captured)> {
-    let captured_at = clock.now();
-    let id = BackupId::new(captured_at, scratch::random_u64()?);
-    let mut snapshot = capture::open(&kit.etcd, member, &kit.limits, left).await?;
-    let upload = access.store().upload(&access.layout().blob(&id)).await?;
-    let (to_check, checks) = mpsc::channel::<Batch>(BATCHES_AHEAD);
-    let (to_seal, seals) = mpsc::channel::<Batch>(BATCHES_AHEAD);
-    let (to_store, stores) = mpsc::channel::<Bytes>(PIECES_AHEAD);
-    let notes_dir = kit.notes_dir.clone();
-    let checked = tokio::task::spawn_blocking(move || check(&notes_dir, checks, &to_seal));
-    let sealer = Sealer::new(&kit.recipients, move |piece| {
-        // The upload hangs up only when it failed, and it tells why itself.
-        to_store.blocking_send(piece).map_err(|_| std::io::Error::other("the upload stopped"))
-    })?;
-    let sealed = tokio::task::spawn_blocking(move || seal(sealer, seals));
-    let (pumped, uploaded) = tokio::join!(pump(&mut snapshot, to_check, progress), send(upload, stores));
-    drop(snapshot);
-    let lost = |stopped| Error::new(Reason::Internal, "a thread of the backup stopped").because(stopped);
-    let sealed = sealed.await.map_err(lost)?;
-    let checked = checked.await.map_err(lost)?;
-    // The first failure along the line is the cause; those behind it only noticed.
-    pumped?;
-    let upload = uploaded?;
-    let (seal, capture) = match (sealed, checked) {
-        (Ok(seal), Ok(capture)) => (seal, capture),
-        (_, Err(error)) if error.reason != Reason::Internal => return Err(error),
-        (Err(error), _) | (_, Err(error)) => return Err(error),
-    };
-    upload.finish().await?;
-    Ok((id, captured_at, Captured { capture, seal }))
+/// One run, and what all its attempts share.
+struct Run<'a> {
+    access: &'a Access,
+    kit: &'a BackupKit,
+    clock: &'a dyn Clock,
+    slot: Option<DateTime<Utc>>,
+    survey: Arc<Survey>,
+    watch: Stopwatch,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// A blob in the store, what it is, and the members' answers so far.
+struct Streamed {
+    id: BackupId,
+    captured_at: DateTime<Utc>,
+    captured: Captured,
+    checked: Checked<Notes>,
+    comparison: Comparison,
+}
+
+impl Run<'_> {
+    fn left(&self) -> Duration {
+        self.kit.limits.backup.saturating_sub(self.watch.elapsed())
+    }
+
+    /// Publishes a backup of the first of these members that gives one, and says whom a second one is better taken from.
+    async fn publish_one(&self, members: &[Member], before: &Catalog) -> Result<(Published, Vec<u64>)> {
+        let (member, streamed) = first_good(members, async |member: Member| self.stream(&member).await).await?;
+        let Streamed { id, captured_at, captured, checked, comparison } = streamed;
+        let (store, layout) = (self.access.store(), self.access.layout());
+        // Comparing is never what makes a backup fail: half of the time that is left stays for the store.
+        let budget = self.kit.limits.compare.min(self.left() / 2);
+        let revision = captured.capture.report.revision;
+        let (uploaded, ()) = tokio::join!(read_back(store, layout, &id, captured), comparison.ask(revision, budget));
+        let uploaded = uploaded?;
+        let (survey, source) = (self.survey.clone(), member.clone());
+        let judged = tokio::task::spawn_blocking(move || equality::judged(&comparison, &checked, &survey, &source));
+        let Judged { compared, better } = judged.await.map_err(lost)??;
+        let slot_seconds = self.kit.slot_seconds;
+        let draft = Draft { id, slot: self.slot, slot_seconds, captured_at, member, compared };
+        let published = publish(store, layout, &self.kit.signer, draft, uploaded, before, self.clock.now()).await?;
+        Ok((published, better))
+    }
+
+    /// Streams one member's snapshot through check and seal into the store, and meanwhile asks the members about the
+    /// revision from before the stream. The blob is there at the end, the backup not yet.
+    async fn stream(&self, member: &Member) -> Result<Streamed> {
+        let comparison = Comparison::new(&self.kit.etcd, &self.survey, member);
+        let early = async {
+            if let Ok(revision) = &self.survey.revision {
+                comparison.ask(*revision, self.left()).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        // Whoever has not answered when the stream ends is asked about the better revision that is known then.
+        let (id, captured_at, captured, checked) = tokio::select! {
+            streamed = self.line(member) => streamed?,
+            () = early => return Err(Error::new(Reason::Internal, "asking the members outlived the stream")),
+        };
+        Ok(Streamed { id, captured_at, captured, checked, comparison })
+    }
+
+    async fn line(&self, member: &Member) -> Result<(BackupId, DateTime<Utc>, Captured, Checked<Notes>)> {
+        let (access, kit) = (self.access, self.kit);
+        let captured_at = self.clock.now();
+        let id = BackupId::new(captured_at, scratch::random_u64()?);
+        let mut snapshot = capture::open(&kit.etcd, member, &kit.limits, self.left()).await?;
+        let upload = access.store().upload(&access.layout().blob(&id)).await?;
+        let (to_check, checks) = mpsc::channel::<Batch>(BATCHES_AHEAD);
+        let (to_seal, seals) = mpsc::channel::<Batch>(BATCHES_AHEAD);
+        let (to_store, stores) = mpsc::channel::<Bytes>(PIECES_AHEAD);
+        let notes_dir = kit.notes_dir.clone();
+        let checked = tokio::task::spawn_blocking(move || check(&notes_dir, checks, &to_seal));
+        let sealer = Sealer::new(&kit.recipients, move |piece| {
+            // The upload hangs up only when it failed, and it tells why itself.
+            to_store.blocking_send(piece).map_err(|_| std::io::Error::other("the upload stopped"))
+        })?;
+        let sealed = tokio::task::spawn_blocking(move || seal(sealer, seals));
+        let (pumped, uploaded) = tokio::join!(pump(&mut snapshot, to_check, self.progress), send(upload, stores));
+        drop(snapshot);
+        let sealed = sealed.await.map_err(lost)?;
+        let checked = checked.await.map_err(lost)?;
+        // The first failure along the line is the cause; those behind it only noticed.
+        pumped?;
+        let upload = uploaded?;
+        let (seal, (capture, checked)) = match (sealed, checked) {
+            (Ok(seal), Ok(checked)) => (seal, checked),
+            (_, Err(error)) if error.reason != Reason::Internal => return Err(error),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        upload.finish().await?;
+        Ok((id, captured_at, Captured { capture, seal }, checked))
+    }
+}
+
+fn lost(stopped: tokio::task::JoinError) -> Error {
+    Error::new(Reason::Internal, "a thread of the backup stopped").because(stopped)
 }
 
 /// From the member's stream into batches.
@@ -140,7 +212,7 @@ fn check(
     notes_dir: &std::path::Path,
     mut batches: mpsc::Receiver<Batch>,
     to_seal: &mpsc::Sender<Batch>,
-) -> Result<CaptureReceipt> {
+) -> Result<(CaptureReceipt, Checked<Notes>)> {
     let mut observer = Observer::new(notes_dir);
     while let Some(batch) = batches.blocking_recv() {
         for chunk in &batch {
@@ -150,7 +222,7 @@ fn check(
             return Err(Error::new(Reason::Internal, "the sealer stopped"));
         }
     }
-    observer.finish()
+    observer.finish_checked()
 }
 
 fn seal<F: FnMut(Bytes) -> std::io::Result<()>>(
