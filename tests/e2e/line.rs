@@ -19,6 +19,16 @@ fn an_etcd_3_6_is_backed_up_proven_and_restored_to_every_key() {
     whole_line(Etcd::V3_6, &[Etcd::V3_6]);
 }
 
+#[test]
+fn an_etcd_3_4_is_backed_up_proven_and_restored_to_every_key_on_3_4_and_3_7() {
+    whole_line(Etcd::V3_4, &[Etcd::V3_4, Etcd::V3_7]);
+}
+
+#[test]
+fn an_etcd_3_7_is_backed_up_proven_and_restored_to_every_key() {
+    whole_line(Etcd::V3_7, &[Etcd::V3_7]);
+}
+
 fn whole_line(from: Etcd, onto: &[Etcd]) {
     let mut world = World::new(from);
     let before = keyspace::records(world.etcd());

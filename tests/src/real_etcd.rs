@@ -10,28 +10,34 @@ use crate::pki::TlsFiles;
 use crate::server::{Server, free_port, wait_until};
 use crate::tools;
 
-/// The lines of etcd that the tests run: 3.5.33 and 3.6.14, pinned by `tests/servers`.
+/// The lines of etcd that the tests run: every one that Lifeboat supports, pinned by `tests/servers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Etcd {
+    V3_4,
     V3_5,
     V3_6,
+    V3_7,
 }
 
 impl Etcd {
-    pub const ALL: [Self; 2] = [Self::V3_5, Self::V3_6];
+    pub const ALL: [Self; 4] = [Self::V3_4, Self::V3_5, Self::V3_6, Self::V3_7];
 
     /// `3.6` and its like.
     pub fn line(self) -> &'static str {
         match self {
+            Self::V3_4 => "3.4",
             Self::V3_5 => "3.5",
             Self::V3_6 => "3.6",
+            Self::V3_7 => "3.7",
         }
     }
 
     fn program(self, name: &str) -> PathBuf {
         match self {
+            Self::V3_4 => tools::cached("LIFEBOAT_ETCD_3_4", "etcd-3.4", name),
             Self::V3_5 => tools::cached("LIFEBOAT_ETCD_3_5", "etcd-3.5", name),
             Self::V3_6 => tools::cached("LIFEBOAT_ETCD_3_6", "etcd-3.6", name),
+            Self::V3_7 => tools::cached("LIFEBOAT_ETCD_3_7", "etcd-3.7", name),
         }
     }
 
@@ -43,8 +49,9 @@ impl Etcd {
         self.program("etcdctl")
     }
 
+    /// etcd 3.4 has no etcdutl yet: there etcdctl does its work, and takes the same words.
     pub fn etcdutl(self) -> PathBuf {
-        self.program("etcdutl")
+        self.program(if self == Self::V3_4 { "etcdctl" } else { "etcdutl" })
     }
 }
 
