@@ -77,6 +77,16 @@ pub enum PlanError {
         /// The URL in question.
         url: String,
     },
+    /// Something that etcd would not take as a peer URL.
+    #[error("peer URL {url} of member {name} {flaw}; write it like https://10.0.0.1:2380")]
+    BadUrl {
+        /// The member in question.
+        name: String,
+        /// The URL in question.
+        url: String,
+        /// What is wrong with it.
+        flaw: &'static str,
+    },
     /// A member without a peer URL.
     #[error("member {name} has no peer URL; give at least one, such as https://10.0.0.1:2380")]
     NoUrl {
@@ -128,12 +138,35 @@ fn check_specs(members: &[MemberSpec]) -> Result<(), PlanError> {
             return Err(PlanError::NoUrl { name: member.name.clone() });
         }
         for url in &member.peer_urls {
+            if let Some(flaw) = url_flaw(url) {
+                return Err(PlanError::BadUrl { name: member.name.clone(), url: url.clone(), flaw });
+            }
             if !urls.insert(url) {
                 return Err(PlanError::SameUrl { url: url.clone() });
             }
         }
     }
     Ok(())
+}
+
+/// What etcd itself would not take: http and https need a host and a port and nothing behind them.
+fn url_flaw(url: &str) -> Option<&'static str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Some("has no scheme") };
+    match scheme {
+        "http" | "https" => {}
+        "unix" | "unixs" => return rest.is_empty().then_some("names no socket"),
+        _ => return Some("has another scheme than http, https, unix or unixs"),
+    }
+    if rest.contains(['/', '?', '#']) {
+        return Some("has something behind its port");
+    }
+    let Some((host, port)) = rest.rsplit_once(':') else { return Some("has no port") };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Some("has no port from 1 to 65535");
+    }
+    let bad_host = host.is_empty() || host.contains(char::is_whitespace) || host.contains('@');
+    (bad_host || host.contains(':') != bracketed).then_some("has no host")
 }
 
 fn file(dir: &str, name: &str, mode: u32, bytes: Vec<u8>) -> PlannedFile {

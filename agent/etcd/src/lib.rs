@@ -8,6 +8,7 @@
 //! * [`trailer`] splits a snapshot stream into the database and the SHA-256 that follows it.
 //! * [`check`] reads a database once, in order, in bounded memory, and says whether its page tree and records hold.
 //! * [`rewrite`] gives a restored database its new members, as bbolt itself would commit them.
+//! * [`line`](mod@line) knows which etcd starts from which database.
 //! * [`datadir`] plans the other files of a fresh data dir, from [`wal`], [`snap`] and [`identity`].
 //!
 //! No input makes this crate panic: every length, offset and count in a file is a claim until it is checked.
@@ -25,6 +26,7 @@ mod crc;
 pub mod datadir;
 pub mod identity;
 pub mod io;
+pub mod line;
 mod mvcc;
 mod num;
 mod proto;
@@ -37,5 +39,6 @@ pub use check::{CheckError, Checked, Finding, HashKv, Member, NoHash, Report, St
 pub use datadir::{MemberSpec, Plan, PlanError, PlannedDir, PlannedFile};
 pub use identity::NewMember;
 pub use io::{FileSpill, NoSpill, ReadAt, Spill, WriteAt};
+pub use line::Line;
 pub use rewrite::{Committed, Edits, RewriteError};
 pub use trailer::{Trailed, TrailerError, Verified};

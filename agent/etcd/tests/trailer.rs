@@ -148,3 +148,28 @@ fn a_plan_describes_the_whole_data_dir() {
     let bare = MemberSpec { name: "m2".to_owned(), peer_urls: vec![] };
     assert!(matches!(error("m1", &[specs[0].clone(), bare]), PlanError::NoUrl { .. }));
 }
+
+#[test]
+fn a_peer_url_that_etcd_would_not_take_is_refused_with_its_flaw() {
+    let plan = |url: &str| {
+        datadir::plan("m", &[MemberSpec { name: "m".to_owned(), peer_urls: vec![url.to_owned()] }], "t", None)
+    };
+    for good in ["https://10.0.0.1:2380", "http://cp-1.example:2380", "http://[::1]:2380", "unix://m.sock:1"] {
+        assert!(plan(good).is_ok(), "{good}");
+    }
+    for (bad, flaw) in [
+        ("10.0.0.1:2380", "no scheme"),
+        ("ftp://10.0.0.1:2380", "another scheme"),
+        ("https://10.0.0.1", "no port"),
+        ("https://10.0.0.1:port", "no port from 1"),
+        ("https://10.0.0.1:0", "no port from 1"),
+        ("https://10.0.0.1:2380/", "behind its port"),
+        ("https://:2380", "no host"),
+        ("https://::1:2380", "no host"),
+        ("https://a b:2380", "no host"),
+        ("unix://", "names no socket"),
+    ] {
+        let error = plan(bad).unwrap_err().to_string();
+        assert!(error.contains(bad) && error.contains(flaw), "{error}");
+    }
+}
