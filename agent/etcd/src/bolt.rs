@@ -1,13 +1,16 @@
 //! bbolt's file format, version 2: pages, meta pages, buckets. Little-endian, as on every platform etcd supports.
 
 mod build;
+mod leaves;
 mod meta;
 mod page;
 mod read;
 
 pub(crate) use build::{Builder, Child, Item, TooLarge};
 pub(crate) use meta::{MAX_PAGE_BYTES, META_END, Meta, NO_FREELIST};
-pub(crate) use page::{BRANCH, BranchItems, FREELIST, HEADER_BYTES, Header, LEAF, LeafItems, META, Malformed};
+pub(crate) use page::{
+    BRANCH, BranchItems, FREELIST, HEADER_BYTES, Header, LEAF, LeafItem, LeafItems, META, Malformed,
+};
 pub(crate) use read::{ReadError, Source};
 
 use crate::num::le_u64;

@@ -7,6 +7,7 @@
 //!
 //! * [`trailer`] splits a snapshot stream into the database and the SHA-256 that follows it.
 //! * [`check`] reads a database once, in order, in bounded memory, and says whether its page tree and records hold.
+//! * [`read`] answers questions about a database file: records, keys at a revision, leases, HashKV.
 //! * [`rewrite`] gives a restored database its new members, as bbolt itself would commit them.
 //! * [`line`](mod@line) knows which etcd starts from which database.
 //! * [`datadir`] plans the other files of a fresh data dir, from [`wal`], [`snap`] and [`identity`].
@@ -30,7 +31,9 @@ pub mod line;
 mod mvcc;
 mod num;
 mod proto;
+pub mod read;
 pub mod rewrite;
+mod small;
 pub mod snap;
 pub mod trailer;
 pub mod wal;
@@ -40,5 +43,6 @@ pub use datadir::{MemberSpec, Plan, PlanError, PlannedDir, PlannedFile};
 pub use identity::NewMember;
 pub use io::{FileSpill, NoSpill, ReadAt, Spill, WriteAt};
 pub use line::Line;
+pub use read::{Database, DbError, Index, IndexEntry, KeyValue, Lease, RecordView};
 pub use rewrite::{Committed, Edits, RewriteError};
 pub use trailer::{Trailed, TrailerError, Verified};

@@ -42,7 +42,7 @@ impl Revision {
     }
 }
 
-/// What an `mvccpb.KeyValue` says, but for the value itself.
+/// What an `mvccpb.KeyValue` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Record<'a> {
     pub(crate) key: &'a [u8],
@@ -50,7 +50,7 @@ pub(crate) struct Record<'a> {
     pub(crate) modified: i64,
     pub(crate) version: i64,
     pub(crate) lease: i64,
-    pub(crate) has_value: bool,
+    pub(crate) value: &'a [u8],
 }
 
 /// What can be wrong with a record.
@@ -107,7 +107,7 @@ pub(crate) fn decode(value: &[u8]) -> Option<Record<'_>> {
             (2, Field::Varint(value)) => record.create = signed(value),
             (3, Field::Varint(value)) => record.modified = signed(value),
             (4, Field::Varint(value)) => record.version = signed(value),
-            (5, Field::Bytes(value)) => record.has_value = !value.is_empty(),
+            (5, Field::Bytes(value)) => record.value = value,
             (6, Field::Varint(value)) => record.lease = signed(value),
             (1..=6, _) => return None,
             _ => {}

@@ -1,4 +1,4 @@
-//! Reads the few pages of a database file that a rewrite builds on.
+//! Reads pages of a database file at their places.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use super::page::{BRANCH, BranchItems, HEADER_BYTES, Header, LEAF, LeafItems};
 use super::{BUCKET_FLAG, Bucket, MAX_PAGE_BYTES, META_END, Meta};
 
 /// A tree deeper than this is a loop.
-const MAX_DEPTH: u32 = 64;
+pub(super) const MAX_DEPTH: u32 = 64;
 
-/// Larger small buckets than this do not exist.
-const MAX_LOGICAL_BYTES: usize = 64 << 20;
+/// The most that a page with its overflow may take: as much as the check holds at once.
+pub(super) const MAX_LOGICAL_BYTES: usize = 64 << 20;
 
 /// Why a page could not be read.
 #[derive(Debug)]
@@ -22,13 +22,19 @@ pub(crate) enum ReadError {
     Page { page: u64, what: String },
 }
 
-/// A database file that was found sound before.
-pub(crate) struct Source<'a, F> {
+impl ReadError {
+    pub(super) fn page(page: u64, what: impl Into<String>) -> ReadError {
+        ReadError::Page { page, what: what.into() }
+    }
+}
+
+/// A database file.
+pub(crate) struct Source<'a, F: ?Sized> {
     file: &'a F,
     pub(crate) meta: Meta,
 }
 
-impl<'a, F: ReadAt> Source<'a, F> {
+impl<'a, F: ReadAt + ?Sized> Source<'a, F> {
     pub(crate) fn open(file: &'a F) -> Result<Self, ReadError> {
         let len = file.len().map_err(|source| ReadError::Io { offset: 0, source })?;
         let mut head = vec![0; narrow(len).min(MAX_PAGE_BYTES.saturating_add(META_END))];
@@ -51,20 +57,30 @@ impl<'a, F: ReadAt> Source<'a, F> {
 
     /// A page with its overflow.
     fn page(&self, id: u64) -> Result<(Header, Vec<u8>), ReadError> {
-        let broken = |what: &str| ReadError::Page { page: id, what: what.to_owned() };
+        let mut bytes = Vec::new();
+        let header = self.page_into(id, &mut bytes)?;
+        Ok((header, bytes))
+    }
+
+    /// Reads a page with its overflow into `bytes`, in place of what is there.
+    pub(super) fn page_into(&self, id: u64, bytes: &mut Vec<u8>) -> Result<Header, ReadError> {
         let offset = id.saturating_mul(wide(self.page_size()));
         let read = |buf: &mut [u8], offset| {
             self.file.read_exact_at(buf, offset).map_err(|source| ReadError::Io { offset, source })
         };
-        let mut bytes = vec![0; self.page_size()];
-        read(&mut bytes, offset)?;
-        let header = Header::parse(&bytes).filter(|header| header.id == id && id >= 2);
-        let header = header.ok_or_else(|| broken("it does not name its place"))?;
+        if id < 2 || id >= self.meta.high_water {
+            let high_water = self.meta.high_water;
+            return Err(ReadError::page(id, format!("it is referred to, but pages go from 2 to below {high_water}")));
+        }
+        bytes.resize(self.page_size(), 0);
+        read(bytes, offset)?;
+        let header = Header::parse(bytes).filter(|header| header.id == id);
+        let header = header.ok_or_else(|| ReadError::page(id, "it does not name its place"))?;
         if header.overflow > 0 {
             let more = crate::num::size(header.overflow).saturating_mul(self.page_size());
             let whole = more.saturating_add(self.page_size());
             if whole > MAX_LOGICAL_BYTES || id.saturating_add(u64::from(header.overflow)) >= self.meta.high_water {
-                return Err(broken("it claims too many pages"));
+                return Err(ReadError::page(id, "it claims too many pages"));
             }
             bytes.resize(whole, 0);
             let offset = offset.saturating_add(wide(self.page_size()));
@@ -72,7 +88,7 @@ impl<'a, F: ReadAt> Source<'a, F> {
                 read(rest, offset)?;
             }
         }
-        Ok((header, bytes))
+        Ok(header)
     }
 
     /// All items of the tree at `root`, in order.
@@ -152,7 +168,7 @@ fn leaf_items(id: u64, page: &[u8], count: u16) -> Result<Vec<Item>, ReadError> 
         .collect()
 }
 
-fn branch_items(id: u64, page: &[u8], count: u16) -> Result<Vec<Child>, ReadError> {
+pub(super) fn branch_items(id: u64, page: &[u8], count: u16) -> Result<Vec<Child>, ReadError> {
     BranchItems::new(page, count)
         .map(|item| {
             let item = item.map_err(|bad| ReadError::Page { page: id, what: bad.describe().to_owned() })?;

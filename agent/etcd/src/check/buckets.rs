@@ -6,7 +6,7 @@ use std::io;
 use crate::bolt::{BUCKET_FLAG, Bucket, Header, LEAF, LeafItems};
 use crate::io::Spill;
 use crate::mvcc::{Flaw, Revision};
-use crate::num::be_u64;
+use crate::small::{eight, lease_id, mark, member, text};
 
 use super::count::{KeyTree, MAX_LEASE_IDS, Records};
 use super::notes::{Revisions, RevisionsNote};
@@ -55,53 +55,12 @@ impl Small {
             (b"alarm", _) => self.alarms = self.alarms.saturating_add(1),
             (b"members", _) => self.members.push(member(key, value)?),
             (b"lease", _) => {
-                let id = eight(key).map_err(|_| "is a lease whose id has not 8 bytes")?;
-                self.leases.insert(i64::from_le_bytes(id.to_le_bytes()));
+                self.leases.insert(lease_id(key)?);
             }
             _ => {}
         }
         Ok(())
     }
-}
-
-fn eight(value: &[u8]) -> Result<u64, &'static str> {
-    be_u64(value, 0).filter(|_| value.len() == 8).ok_or("has not 8 bytes")
-}
-
-fn mark(value: &[u8]) -> Result<i64, &'static str> {
-    let revision = Revision::parse(value).filter(|revision| !revision.tombstone);
-    Ok(revision.ok_or("is not a revision")?.main)
-}
-
-fn text(value: &[u8]) -> Result<String, &'static str> {
-    Ok(std::str::from_utf8(value).map_err(|_| "is not text")?.to_owned())
-}
-
-#[derive(serde::Deserialize)]
-struct MemberJson {
-    id: u64,
-    #[serde(rename = "peerURLs", default)]
-    peer_urls: Option<Vec<String>>,
-    #[serde(default)]
-    name: String,
-    #[serde(rename = "clientURLs", default)]
-    client_urls: Option<Vec<String>>,
-    #[serde(rename = "isLearner", default)]
-    is_learner: bool,
-}
-
-fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
-    let json: MemberJson = serde_json::from_slice(value).map_err(|_| "does not describe a member")?;
-    if format!("{:x}", json.id).as_bytes() != key {
-        return Err("describes another member");
-    }
-    Ok(Member {
-        id: json.id,
-        name: json.name,
-        peer_urls: json.peer_urls.unwrap_or_default(),
-        client_urls: json.client_urls.unwrap_or_default(),
-        is_learner: json.is_learner,
-    })
 }
 
 /// The `key` bucket, as far as it was walked.
