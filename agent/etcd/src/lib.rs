@@ -11,6 +11,7 @@
 //! * [`rewrite`] gives a restored database its new members, as bbolt itself would commit them.
 //! * [`line`](mod@line) knows which etcd starts from which database.
 //! * [`datadir`] plans the other files of a fresh data dir, from [`wal`], [`snap`] and [`identity`].
+//! * [`wal`] and [`snap`] also read a member's own files back.
 //!
 //! No input makes this crate panic: every length, offset and count in a file is a claim until it is checked.
 

@@ -1,8 +1,12 @@
-//! The first `.snap` file: the raft snapshot that a restored member starts from.
+//! `.snap` files: the first one, which is the raft snapshot that a restored member starts from, and any one read back.
 //!
 //! Its data is etcd's old v2 store as JSON, which holds the membership and nothing else; etcd 3.6 refuses to start on
 //! any other v2 content. Never leave the file out: etcd 3.4 to 3.6 start without it, and then a member added later
 //! replays the log from its first entry and joins with an empty database.
+
+mod read;
+
+pub use read::{Snap, SnapError, read};
 
 use serde_json::{Map, Value, json};
 

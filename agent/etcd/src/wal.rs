@@ -1,8 +1,19 @@
-//! The first segment of a write-ahead log: what etcd's own restore would have written for a new cluster.
+//! Segments of a write-ahead log: the first one as etcd's own restore would have written it, and any one read back.
 //!
 //! A frame is a little-endian length whose top byte tells the padding (0x80 | bytes), a `walpb.Record` and zeros up to
-//! a multiple of eight. A record carries the running CRC-32C over the data of all records so far. The bytes are those
-//! of `etcdutl snapshot restore` 3.5 and 3.6, which write zero fields; etcd 3.4 to 3.7 read them.
+//! a multiple of eight. A record carries the running CRC-32C over the data of all records so far; its own type and the
+//! padding are not covered. The bytes written are
+//! those of `etcdutl snapshot restore` 3.5 and 3.6, which write zero fields; etcd 3.4 to 3.7 read them. The reader takes
+//! all spellings: 3.4 does not say who votes, 3.7 leaves unset fields out.
+//!
+//! etcd makes segments of 64 MB in advance, zeroed, so a length of zero ends a segment as its last byte does.
+
+mod read;
+mod record;
+
+pub use read::{Records, Wal, WalError, read, read_from, records};
+pub use record::{ConfState, Entry, EntryKind, HardState, Mark, Record};
+pub(crate) use record::{conf_state as read_conf_state, each_field};
 
 use crate::identity::NewMember;
 use crate::num::wide;
