@@ -5,6 +5,7 @@ mod backup;
 mod check_config;
 mod entry;
 mod exit_codes;
+mod inspect;
 mod keygen;
 mod list;
 mod log;
@@ -70,6 +71,7 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
         Command::Keygen(args) => return keygen::keygen(args, output),
         Command::CheckConfig(args) => return check_config::check_config(cli, args, output),
         Command::ExitCodes => return exit_codes::exit_codes(output),
+        Command::Inspect(args) => return inspect::inspect(args, output),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -86,7 +88,8 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Prove(args) => prove::prove(cli, args, output).await,
             Command::Restore(args) => restore::restore(cli, args, output).await,
             Command::Prune(args) => prune::prune(cli, args, output).await,
-            Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes => Ok(()), // carried out above
+            // Carried out above.
+            Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes | Command::Inspect(_) => Ok(()),
         };
         store::settle().await;
         done

@@ -1,5 +1,9 @@
 //! Fetch: from the store's sealed bytes to verified plaintext. Each chunk is checked against the signed sums before age sees it.
 
+mod file;
+
+pub use file::{Kind, SnapshotFile};
+
 use crate::catalog::Trusted;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Reason, Result};
@@ -111,9 +115,9 @@ where
 {
     let (send, receive) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let limit = entry.manifest.plaintext.bytes;
-    let id = entry.manifest.id.to_string();
+    let what = format!("backup {}", entry.manifest.id);
     let opener = tokio::task::spawn_blocking(move || {
-        let mut plaintext = open(Received { receive, chunk: Bytes::new() }, &identities, &id, limit)?;
+        let mut plaintext = open(Received { receive, chunk: Bytes::new() }, &identities, &what, limit)?;
         sink(&mut plaintext)
     });
     let fetched = sealed(store, layout, entry, Some(send), progress).await;
@@ -126,17 +130,23 @@ where
     }
 }
 
-fn open(sealed: Received, identities: &Identities, id: &str, limit: u64) -> Result<impl Read + use<>> {
+/// Decrypts and decompresses; `what` names it in errors, and `limit` is how long the plaintext may be.
+fn open<'a, R: Read + 'a>(
+    sealed: R,
+    identities: &Identities,
+    what: &str,
+    limit: u64,
+) -> Result<impl Read + use<'a, R>> {
     let decryptor = age::Decryptor::new_buffered(std::io::BufReader::new(sealed)).map_err(|source| {
-        Error::new(Reason::Damaged, format!("backup {id} does not begin like an age file")).because(source)
+        Error::new(Reason::Damaged, format!("{what} does not begin like an age file")).because(source)
     })?;
     let plaintext = decryptor.decrypt(identities.as_dyn()).map_err(|source| match source {
         age::DecryptError::NoMatchingKeys => {
-            Error::new(Reason::KeyWrong, format!("no key in {} opens backup {id}", identities.source())).hint(
+            Error::new(Reason::KeyWrong, format!("no key in {} opens {what}", identities.source())).hint(
                 "give the identity file whose public key was a recipient when the backup was made: `lifeboat show`",
             )
         }
-        other => Error::new(Reason::Damaged, format!("backup {id} cannot be decrypted")).because(other),
+        other => Error::new(Reason::Damaged, format!("{what} cannot be decrypted")).because(other),
     })?;
     let decoder = zstd::Decoder::new(plaintext)
         .map_err(|source| Error::new(Reason::Internal, "cannot start the decompressor").because(source))?;

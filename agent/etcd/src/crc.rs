@@ -34,22 +34,36 @@ impl Joiner {
     fn new() -> Self {
         let byte = (0..8).fold(ONE, |power, _| times_x(power));
         let short = std::iter::successors(Some(ONE), |power| Some(multiply(*power, byte))).take(TABLE).collect();
-        let powers = std::iter::successors(Some(byte), |power| Some(multiply(*power, *power))).take(32).collect();
+        let powers = std::iter::successors(Some(byte), |power| Some(multiply(*power, *power))).take(64).collect();
         Joiner { short, powers }
     }
 
     /// The CRC of two parts, end to end, the second of `len` bytes.
-    pub(crate) fn join(&self, first: u32, second: u32, len: u32) -> u32 {
-        let operator = match self.short.get(crate::num::size(len)) {
+    pub(crate) fn join(&self, first: u32, second: u32, len: u64) -> u32 {
+        let operator = match self.short.get(crate::num::narrow(len)) {
             Some(operator) => *operator,
             None => self.operator(len),
         };
         multiply(first, operator) ^ second
     }
 
-    fn operator(&self, len: u32) -> u32 {
+    fn operator(&self, len: u64) -> u32 {
         let bits = (0u32..).zip(&self.powers).filter(|(bit, _)| (len >> bit) & 1 == 1);
         bits.fold(ONE, |product, (_, power)| multiply(product, *power))
+    }
+}
+
+/// The CRC-32C of parts that came one after the other, and how long they are together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Joined {
+    pub(crate) crc: u32,
+    pub(crate) len: u64,
+}
+
+impl Joined {
+    pub(crate) fn add(&mut self, crc: u32, len: u64) {
+        self.crc = Joiner::shared().join(self.crc, crc, len);
+        self.len = self.len.saturating_add(len);
     }
 }
 
@@ -78,8 +92,11 @@ mod tests {
         let bytes: Vec<u8> = (0..300_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
         for len in [0, 1, 2, 17, 4095, 4096, 4097, 65_536, 250_001] {
             let (first, second) = bytes.split_at(bytes.len() - len);
-            let joined = joiner.join(crc32c::crc32c(first), crc32c::crc32c(second), u32::try_from(len).unwrap());
+            let joined = joiner.join(crc32c::crc32c(first), crc32c::crc32c(second), len as u64);
             assert_eq!(joined, crc32c::crc32c(&bytes), "{len}");
+            let mut parts = Joined::default();
+            [first, second].iter().for_each(|part| parts.add(crc32c::crc32c(part), part.len() as u64));
+            assert_eq!((parts.crc, parts.len), (joined, 300_000));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use sha1::{Digest, Sha1};
 
+use crate::check::Member;
 use crate::num::be_u64;
 
 /// A voting member of the cluster that a restore makes.
@@ -69,6 +70,20 @@ pub fn cluster_id(ids: &[u64]) -> u64 {
         hasher.update(id.to_be_bytes());
     }
     first_eight(&hasher.finalize())
+}
+
+/// The token of a cluster whose `--initial-cluster-token` was not given, as kubeadm leaves it.
+const DEFAULT_TOKEN: &str = "etcd-cluster";
+
+/// The id of the cluster that these members belong to, where that follows from them.
+///
+/// A cluster keeps the id that it got from the members it began with, and its database does not record it. Those members
+/// are known by their own ids, which follow from their URLs and the token, if the token was the default one; the ids of
+/// members added later do not. Once a member was removed, nothing tells whether the cluster had begun with it.
+pub fn bootstrap_cluster_id(members: &[Member], removed: u64) -> Option<u64> {
+    let first = members.iter().filter(|member| member_id(&member.peer_urls, DEFAULT_TOKEN) == member.id);
+    let ids: Vec<u64> = first.map(|member| member.id).collect();
+    (removed == 0 && !ids.is_empty()).then(|| cluster_id(&ids))
 }
 
 fn first_eight(digest: &[u8]) -> u64 {

@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::scratch::Notes;
-use etcdfile::{Checked, Report, StreamCheck, Trailed};
+use etcdfile::{CheckError, Checked, Report, StreamCheck, Trailed, TrailerError, Verified};
 use std::path::Path;
 
 /// Notes on records are kept in memory up to this many bytes, then in a scratch file.
@@ -18,26 +18,51 @@ pub struct CaptureReceipt {
     pub stream_sha256: Digest,
 }
 
-/// Watches the bytes of a snapshot, database and trailer, in any chunking.
+/// Watches the bytes of a snapshot, database and trailer, in any chunking; or of a database alone.
 pub struct Observer {
-    trailed: Trailed,
+    /// None where the bytes are a database file, which carries no digest.
+    trailed: Option<Trailed>,
     check: StreamCheck<Notes>,
+}
+
+/// What the bytes were, sound or not.
+pub struct Verdict {
+    pub checked: Checked<Notes>,
+    pub trailer: Trailer,
+}
+
+/// Whether the bytes ended in their own digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trailer {
+    /// They were not expected to.
+    Absent,
+    Matches(Verified),
+    Broken(TrailerError),
 }
 
 impl Observer {
     /// `notes_dir` is where notes go that do not fit in memory; nothing is created there before that.
     pub fn new(notes_dir: &Path) -> Self {
-        Observer { trailed: Trailed::new(), check: StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES) }
+        Observer { trailed: Some(Trailed::new()), ..Observer::of_database(notes_dir) }
+    }
+
+    /// As `new`, for the bytes of a database file without the digest that a snapshot ends with.
+    pub fn of_database(notes_dir: &Path) -> Self {
+        Observer { trailed: None, check: StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES) }
     }
 
     /// Takes the next bytes and hands the database's own on to `emit`, without the trailer.
     pub fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<()> {
         let (mut noted, mut emitted) = (Ok(()), Ok(()));
         let check = &mut self.check;
-        self.trailed.push(bytes, |db| {
+        let mut take = |db: &[u8]| {
             noted = std::mem::replace(&mut noted, Ok(())).and_then(|()| check.feed(db));
             emitted = std::mem::replace(&mut emitted, Ok(())).and_then(|()| emit(db));
-        });
+        };
+        match &mut self.trailed {
+            Some(trailed) => trailed.push(bytes, take),
+            None => take(bytes),
+        }
         noted.map_err(|source| Error::io("keep notes on", "the snapshot", source))?;
         emitted.map_err(|source| Error::io("write", "the database", source))
     }
@@ -49,25 +74,58 @@ impl Observer {
 
     /// As `finish`, and what was read stays ready for questions about HashKV.
     pub fn finish_checked(self) -> Result<(CaptureReceipt, Checked<Notes>)> {
-        let damaged = |what: String| Error::new(Reason::Damaged, what).on("check", "the snapshot");
-        let verified = self.trailed.finish().map_err(|source| {
-            damaged("the snapshot is not what etcd sent".to_owned())
-                .hint("the stream was cut or altered on its way; it is tried again with the next member or slot")
-                .because(source)
-        })?;
-        let checked = self
-            .check
-            .into_checked()
-            .map_err(|source| damaged("the snapshot's pages cannot be read".to_owned()).because(source))?;
-        if !checked.report().sound() {
-            return Err(unsound(checked.report()));
-        }
+        let (checked, verified) = self.verdict()?.sound()?;
+        let verified = verified.ok_or_else(|| Error::new(Reason::Internal, "a database alone gives no receipt"))?;
         let receipt = CaptureReceipt {
             report: checked.report().clone(),
             stream_bytes: verified.db_bytes + etcdfile::trailer::TRAILER_BYTES as u64,
             stream_sha256: Digest::from_bytes(verified.stream_sha256),
         };
         Ok((receipt, checked))
+    }
+
+    /// What the bytes were. An error only where nothing can be said of them at all.
+    pub fn verdict(self) -> Result<Verdict> {
+        let trailer = match self.trailed.map(Trailed::finish) {
+            None => Trailer::Absent,
+            Some(Ok(verified)) => Trailer::Matches(verified),
+            Some(Err(error)) => Trailer::Broken(error),
+        };
+        match self.check.into_checked() {
+            Ok(checked) => Ok(Verdict { checked, trailer }),
+            // Bytes that are no database for want of their end are told by the end.
+            Err(CheckError::NoMeta { .. }) if matches!(trailer, Trailer::Broken(_)) => Err(cut(trailer)),
+            Err(CheckError::Spill(source)) => Err(Error::io("keep notes on", "the snapshot", source)),
+            Err(source) => Err(damaged("the snapshot's pages cannot be read".to_owned()).because(source)),
+        }
+    }
+}
+
+impl Verdict {
+    /// The checked database and its digest, or the reason why it is not to be used.
+    pub fn sound(self) -> Result<(Checked<Notes>, Option<Verified>)> {
+        let verified = match self.trailer {
+            Trailer::Absent => None,
+            Trailer::Matches(verified) => Some(verified),
+            broken => return Err(cut(broken)),
+        };
+        if !self.checked.report().sound() {
+            return Err(unsound(self.checked.report()));
+        }
+        Ok((self.checked, verified))
+    }
+}
+
+fn damaged(what: String) -> Error {
+    Error::new(Reason::Damaged, what).on("check", "the snapshot")
+}
+
+fn cut(trailer: Trailer) -> Error {
+    let error = damaged("the snapshot is not what etcd sent".to_owned())
+        .hint("the stream was cut or altered on its way; it is tried again with the next member or slot");
+    match trailer {
+        Trailer::Broken(source) => error.because(source),
+        Trailer::Absent | Trailer::Matches(_) => error,
     }
 }
 

@@ -15,6 +15,7 @@ Everyday
   prove         Test-restore from the store and record the verdict
 Outage
   restore       Build a data dir that etcd starts from
+  inspect       What a snapshot file is, plain or sealed, and whether it is sound
 Upkeep
   prune         The retention plan with reasons; acts only with --apply
 Setup
@@ -93,6 +94,10 @@ pub enum Command {
     #[command(after_help = "Example: lifeboat restore --store s3://backups/etcd --identity recovery.key \
         --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd")]
     Restore(RestoreArgs),
+    /// What a snapshot file is, plain or sealed, and whether it is sound
+    #[command(after_help = "Example: lifeboat inspect /var/lib/etcd/member/snap/db\n         \
+        lifeboat inspect db.zst.age --identity recovery.key --json")]
+    Inspect(InspectArgs),
     /// The retention plan with reasons; acts only with --apply
     #[command(
         after_help = "Example: lifeboat prune          prints the plan\n         lifeboat prune --apply  carries it out"
@@ -244,6 +249,22 @@ pub struct RestoreArgs {
     /// Print the plan and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// A snapshot, a data dir's member/snap/db, or a sealed db.zst.age
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The age identity that opens a sealed one; `-` reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<String>,
+    /// Show HashKV at this revision instead of the newest
+    #[arg(long, value_name = "R")]
+    pub hash_revision: Option<i64>,
+    /// As a member answers it that is compacted here; -1: never [default: as the file is]
+    #[arg(long, value_name = "C", requires = "hash_revision", allow_negative_numbers = true)]
+    pub hash_compact_revision: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

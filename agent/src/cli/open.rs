@@ -142,7 +142,8 @@ fn trust(values: &[String]) -> Result<Trust> {
     Ok(trust)
 }
 
-fn identity_from(value: &str) -> Result<Identity> {
+/// The identity that a flag names: a file, or `-` for standard input.
+pub fn identity_from(value: &str) -> Result<Identity> {
     if value != "-" {
         return Ok(Identity::File(PathBuf::from(value)));
     }

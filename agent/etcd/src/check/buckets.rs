@@ -1,11 +1,14 @@
 //! What etcd's buckets say, read while their trees are walked, and the report made of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use crate::bolt::{BUCKET_FLAG, Bucket, Header, LEAF, LeafItems};
+use crate::crc::Joined;
+use crate::identity::bootstrap_cluster_id;
 use crate::io::Spill;
 use crate::mvcc::{Flaw, Revision};
+use crate::num::wide;
 use crate::small::{eight, lease_id, mark, member, text};
 
 use super::count::{KeyTree, MAX_LEASE_IDS, Records};
@@ -28,6 +31,8 @@ struct Small {
     members: Vec<Member>,
     leases: HashSet<i64>,
     alarms: u64,
+    /// Members that were removed since the cluster began.
+    removed: u64,
     consistent_index: u64,
     term: Option<u64>,
     scheduled: Option<i64>,
@@ -52,6 +57,7 @@ impl Small {
             (b"meta", b"storageVersion") => self.storage_version = Some(text(value)?),
             (b"cluster", b"clusterVersion") => self.cluster_version = Some(text(value)?),
             (b"auth", b"authEnabled") => self.auth_enabled = value == [1],
+            (b"members_removed", _) => self.removed = self.removed.saturating_add(1),
             (b"alarm", _) => self.alarms = self.alarms.saturating_add(1),
             (b"members", _) => self.members.push(member(key, value)?),
             (b"lease", _) => {
@@ -70,10 +76,12 @@ struct Keys {
     /// Up to here revisions may be missing.
     compact: i64,
     last: Option<(i64, u32)>,
+    content: Joined,
 }
 
 impl Keys {
     fn leaf(&mut self, findings: &mut Findings, page: u64, leaf: Leaf<'_>) {
+        take_in(&mut self.content, leaf);
         let revisions = match leaf {
             Leaf::Items(_, 0) => return,
             Leaf::Items(..) => return findings.at(page, "an item of bucket key is not named by a revision"),
@@ -120,14 +128,20 @@ pub(super) fn checked<S: Spill>(read: Read<S>) -> io::Result<Checked<S>> {
     // The compaction marks in `meta` say what may be missing from `key`.
     entries.sort_by_key(|entry| entry.name != b"meta");
     let mut small = Small::default();
+    let mut contents: BTreeMap<&[u8], Joined> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.name != b"key") {
+        let content = contents.entry(&entry.name).or_default();
         let mut each = |findings: &mut Findings, page: u64, leaf: Leaf<'_>| {
+            take_in(content, leaf);
             small_leaf(&mut small, findings, page, &entry.name, leaf);
         };
         bucket(&mut walk, entry, &mut each)?;
     }
     small.members.sort_by_key(|member| member.id);
     let keys = key_bucket(&mut walk, &entries, small.compact_revision())?;
+    if entries.iter().any(|entry| entry.name == b"key") {
+        contents.insert(b"key", keys.content);
+    }
     walk.freelist()?;
     let mut report = assemble(walk, small.clone(), &keys);
     let records = Records::new(keys.tree, read.notes, read.hash_of_empty)?;
@@ -141,6 +155,7 @@ pub(super) fn checked<S: Spill>(read: Read<S>) -> io::Result<Checked<S>> {
     report.dangling_leases = dangling.keys;
     report.dangling_lease_ids = dangling.ids;
     if report.sound() {
+        report.status_hash = Some(status_hash(&contents));
         report.hash_kv = Some(records.hash_kv(&alive, report.revision, report.compact_revision)?);
     }
     Ok(Checked { report, records, alive })
@@ -171,7 +186,8 @@ fn assemble<S: Spill>(walk: Walk<'_, S>, small: Small, keys: &Keys) -> Report {
         free_bytes: free_pages.min(read.pages).saturating_mul(page_bytes),
         beyond_bytes: read.db_bytes.saturating_sub(read.newest.high_water.saturating_mul(page_bytes)),
         metas_agree: agree,
-        leases: crate::num::wide(small.leases.len()),
+        leases: wide(small.leases.len()),
+        cluster_id: bootstrap_cluster_id(&small.members, small.removed),
         members: small.members,
         dangling_leases: 0,
         dangling_lease_ids: Vec::new(),
@@ -182,7 +198,32 @@ fn assemble<S: Spill>(walk: Walk<'_, S>, small: Small, keys: &Keys) -> Report {
         cluster_version: small.cluster_version,
         auth_enabled: small.auth_enabled,
         hash_kv: None,
+        status_hash: None,
     }
+}
+
+/// Adds what a leaf's items hold, keys and values end to end.
+fn take_in(content: &mut Joined, leaf: Leaf<'_>) {
+    match leaf {
+        Leaf::Revisions(revisions) => content.add(revisions.sum.crc, u64::from(revisions.sum.len)),
+        Leaf::Items(page, count) => {
+            let mut items = LeafItems::new(page, count);
+            let begin = items.used();
+            items.by_ref().for_each(drop);
+            let data = page.get(begin..items.used()).unwrap_or_default();
+            content.add(crc32c::crc32c(data), wide(data.len()));
+        }
+    }
+}
+
+/// CRC-32C over the name and the content of every bucket, in the order of their names.
+fn status_hash(contents: &BTreeMap<&[u8], Joined>) -> u32 {
+    let mut all = Joined::default();
+    for (name, content) in contents {
+        all.add(crc32c::crc32c(name), wide(name.len()));
+        all.add(content.crc, content.len);
+    }
+    all.crc
 }
 
 /// The buckets there are.
@@ -210,7 +251,7 @@ fn root<S: Spill>(walk: &mut Walk<'_, S>) -> io::Result<Vec<Entry>> {
 }
 
 fn key_bucket<S: Spill>(walk: &mut Walk<'_, S>, entries: &[Entry], compact: i64) -> io::Result<Keys> {
-    let mut keys = Keys { tree: KeyTree::default(), tombstones: 0, compact, last: None };
+    let mut keys = Keys { tree: KeyTree::default(), tombstones: 0, compact, last: None, content: Joined::default() };
     let Some(entry) = entries.iter().find(|entry| entry.name == b"key") else {
         return Ok(keys);
     };

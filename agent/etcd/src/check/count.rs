@@ -262,12 +262,12 @@ impl<S: Spill> Records<S> {
         each_leaf(&self.tree, &self.notes, |first, leaf| {
             // Most leaves count as a whole, and cost one step.
             if (first..).zip(leaf.records()).all(|(number, record)| counts(number, &record)) {
-                hash = joiner.join(hash, leaf.sum.crc, leaf.sum.len);
+                hash = joiner.join(hash, leaf.sum.crc, u64::from(leaf.sum.len));
                 return Ok(());
             }
             for (number, record) in (first..).zip(leaf.records()) {
                 if counts(number, &record) {
-                    hash = joiner.join(hash, record.crc, record.len);
+                    hash = joiner.join(hash, record.crc, u64::from(record.len));
                 }
             }
             Ok(())

@@ -36,6 +36,9 @@ pub struct Report {
     pub beyond_bytes: u64,
     /// Whether both meta pages name the same root: always so in a snapshot.
     pub metas_agree: bool,
+    /// The id of the cluster, where its members tell: a database does not record it. See
+    /// [`bootstrap_cluster_id`](crate::identity::bootstrap_cluster_id).
+    pub cluster_id: Option<u64>,
     /// Members as the database lists them, ascending by id.
     pub members: Vec<Member>,
     /// Leases granted and not yet expired or revoked.
@@ -59,6 +62,8 @@ pub struct Report {
     pub auth_enabled: bool,
     /// What a live member answers to HashKV at `revision`; none when the database is not sound.
     pub hash_kv: Option<HashKv>,
+    /// What `etcdutl snapshot status` prints as the hash, over all buckets; none when the database is not sound.
+    pub status_hash: Option<u32>,
 }
 
 impl Report {
