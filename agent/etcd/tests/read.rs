@@ -354,7 +354,9 @@ proptest! {
     }
 
     #[test]
-    fn damage_in_many_places_never_panics(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60)) {
+    fn damage_in_many_places_never_panics(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60),
+    ) {
         let db = Db { records: history(120, 20, 9), per_leaf: 7, per_branch: 3, page_size: 512, ..Db::default() };
         let mut bytes = db.build();
         for (at, value) in flips {

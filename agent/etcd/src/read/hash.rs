@@ -23,6 +23,7 @@ impl Keyed {
 }
 
 /// The newest record of each key at a revision.
+#[derive(Default)]
 struct Newest {
     keyed: Keyed,
     /// The number of the record in order, times two, and one more for a deletion.
@@ -45,12 +46,15 @@ impl<F: ReadAt + ?Sized> Database<'_, F> {
     /// why the database cannot tell.
     ///
     /// Reads every record up to `revision` twice, and holds about 60 bytes for each key that was ever put or deleted
-    /// in them.
+    /// in them; without a compaction once, and holds nothing.
     pub fn hash_kv(&self, revision: i64, compact_revision: i64) -> Result<Result<HashKv, NoHash>, DbError> {
         if let Err(why) = NoHash::check((revision, compact_revision), (self.revision, self.compact_revision)) {
             return Ok(Err(why));
         }
-        let mut newest = self.newest(revision)?;
+        let mut newest = Newest::default();
+        if compact_revision >= 0 {
+            newest = self.newest(revision)?;
+        }
         if compact_revision >= 0 && !newest.is_anything_alive() {
             // Where nothing is alive, etcd hashes whatever the compaction left.
             newest = self.newest(compact_revision)?;
@@ -69,7 +73,7 @@ impl<F: ReadAt + ?Sized> Database<'_, F> {
     }
 
     fn newest(&self, at: i64) -> Result<Newest, DbError> {
-        let mut newest = Newest { keyed: Keyed::default(), records: HashMap::new() };
+        let mut newest = Newest::default();
         let mut number = 0u64;
         self.for_each_record(0..=at, |record| {
             newest.records.insert(newest.keyed.hash(record.key), number << 1 | u64::from(record.tombstone));
