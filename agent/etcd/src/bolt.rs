@@ -1,17 +1,21 @@
 //! bbolt's file format, version 2: pages, meta pages, buckets. Little-endian, as on every platform etcd supports.
 
 mod build;
+mod draft;
 mod leaves;
 mod meta;
 mod page;
 mod read;
+mod tree;
 
-pub(crate) use build::{Builder, Child, Item, TooLarge};
+pub(crate) use build::{Builder, Item, TooLarge};
+pub(crate) use leaves::PagesLeft;
 pub(crate) use meta::{MAX_PAGE_BYTES, META_END, Meta, NO_FREELIST};
 pub(crate) use page::{
     BRANCH, BranchItems, FREELIST, HEADER_BYTES, Header, LEAF, LeafItem, LeafItems, META, Malformed,
 };
-pub(crate) use read::{ReadError, Source};
+pub(crate) use read::{MAX_LOGICAL_BYTES, ReadError, Source};
+pub(crate) use tree::{Child, PageSink, Pages, TreeWriter};
 
 use crate::num::le_u64;
 

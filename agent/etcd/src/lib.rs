@@ -8,6 +8,7 @@
 //! * [`trailer`] splits a snapshot stream into the database and the SHA-256 that follows it.
 //! * [`check`] reads a database once, in order, in bounded memory, and says whether its page tree and records hold.
 //! * [`read`] answers questions about a database file: records, keys at a revision, leases, HashKV.
+//! * [`build`] writes a new database, compact, from items in order.
 //! * [`rewrite`] gives a restored database its new members, as bbolt itself would commit them.
 //! * [`line`](mod@line) knows which etcd starts from which database.
 //! * [`datadir`] plans the other files of a fresh data dir, from [`wal`], [`snap`] and [`identity`].
@@ -23,6 +24,7 @@
 )]
 
 mod bolt;
+pub mod build;
 pub mod check;
 mod crc;
 pub mod datadir;
@@ -39,6 +41,7 @@ pub mod snap;
 pub mod trailer;
 pub mod wal;
 
+pub use build::{BucketWriter, BuildError, Built, BulkWriter, CompactError, compact};
 pub use check::{CheckError, Checked, Finding, HashKv, Member, NoHash, Report, StreamCheck, check_file};
 pub use datadir::{MemberSpec, Plan, PlanError, PlannedDir, PlannedFile};
 pub use identity::NewMember;

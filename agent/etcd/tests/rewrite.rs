@@ -4,46 +4,13 @@
 #[allow(dead_code)]
 #[path = "support/builder.rs"]
 mod builder;
-
-use std::cell::RefCell;
-use std::io;
+#[path = "support/memory.rs"]
+mod memory;
 
 use builder::{Db, history, revision};
-use etcdfile::{Edits, NewMember, NoSpill, ReadAt, Report, RewriteError, WriteAt, check_file, rewrite};
+use etcdfile::{Edits, NewMember, NoSpill, Report, RewriteError, check_file, rewrite};
+use memory::Memory;
 use proptest::prelude::*;
-
-/// A file in memory that remembers where it was written, in order.
-struct Memory {
-    bytes: RefCell<Vec<u8>>,
-    writes: RefCell<Vec<u64>>,
-}
-
-impl Memory {
-    fn new(bytes: Vec<u8>) -> Self {
-        Memory { bytes: RefCell::new(bytes), writes: RefCell::default() }
-    }
-}
-
-impl ReadAt for Memory {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.bytes.borrow().read_exact_at(buf, offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        ReadAt::len(&*self.bytes.borrow())
-    }
-}
-
-impl WriteAt for Memory {
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let (start, mut bytes) = (offset as usize, self.bytes.borrow_mut());
-        let end = bytes.len().max(start + buf.len());
-        bytes.resize(end, 0);
-        bytes[start..start + buf.len()].copy_from_slice(buf);
-        self.writes.borrow_mut().push(offset);
-        Ok(())
-    }
-}
 
 fn check(bytes: &[u8]) -> Report {
     check_file(bytes, NoSpill, 8 << 20).unwrap()

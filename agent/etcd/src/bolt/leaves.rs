@@ -10,9 +10,9 @@ use std::ops::ControlFlow;
 
 use crate::io::ReadAt;
 
-use super::build::Child;
 use super::page::{BRANCH, Header, LEAF, LeafItem, LeafItems};
 use super::read::{MAX_DEPTH, ReadError, Source, branch_items};
+use super::tree::Child;
 use super::{Bucket, HEADER_BYTES};
 
 /// The most that the branches from a root down to a leaf may take. Real ones take a page each, or the few longest keys

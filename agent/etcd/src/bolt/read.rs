@@ -5,15 +5,16 @@ use std::io;
 use crate::io::ReadAt;
 use crate::num::{narrow, wide};
 
-use super::build::{Child, Item};
+use super::build::Item;
 use super::page::{BRANCH, BranchItems, HEADER_BYTES, Header, LEAF, LeafItems};
+use super::tree::Child;
 use super::{BUCKET_FLAG, Bucket, MAX_PAGE_BYTES, META_END, Meta};
 
 /// A tree deeper than this is a loop.
 pub(super) const MAX_DEPTH: u32 = 64;
 
 /// The most that a page with its overflow may take: as much as the check holds at once.
-pub(super) const MAX_LOGICAL_BYTES: usize = 64 << 20;
+pub(crate) const MAX_LOGICAL_BYTES: usize = 64 << 20;
 
 /// Why a page could not be read.
 #[derive(Debug)]

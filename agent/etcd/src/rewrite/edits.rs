@@ -171,7 +171,7 @@ impl<F: ReadAt + WriteAt> Commit<'_, F> {
             let written = file.write_all_at(bytes, offset);
             written.map_err(|source| RewriteError::Io { doing: "write", offset, source })
         };
-        for (page, bytes) in &self.builder.pages {
+        for (page, bytes) in self.builder.pages() {
             put(*page, bytes)?;
         }
         let high_water = self.builder.high_water();
