@@ -3,8 +3,10 @@
 mod agents;
 mod damage;
 mod equality;
+mod inspect;
 mod interrupted;
 mod line;
+mod plain;
 mod refusals;
 mod run;
 mod s3;

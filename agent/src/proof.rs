@@ -10,7 +10,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Reason, Result};
 use crate::fetch;
 use crate::keys::{Identities, Signer};
-use crate::restore::{self, Members, Target};
+use crate::restore::{self, Members, Origin, Target};
 use crate::scratch::{self, Scratch};
 use crate::store::{Layout, Store};
 use binary::EtcdBinary;
@@ -117,7 +117,8 @@ impl Proving<'_> {
         }
         scratch::require_space(scratch.dir(), needed, "the proof's scratch dir")?;
         let watch = Stopwatch::start();
-        let target = Target { dir: scratch.dir().join("data"), bump: None };
+        let dir = scratch.dir().join("data");
+        let target = Target { dir, bump: None, compact_file: false, server: Some(binary.line) };
         let members = Members::Given {
             name: "proof".to_owned(),
             initial_cluster: vec![etcdfile::MemberSpec {
@@ -125,7 +126,8 @@ impl Proving<'_> {
                 peer_urls: vec!["http://127.0.0.1:2380".to_owned()], // recorded, never listened on
             }],
         };
-        let plan = restore::plan(manifest, target, members, format!("lifeboat-proof-{}", manifest.id))?;
+        let plan =
+            restore::plan(&Origin::of_manifest(manifest), target, members, format!("lifeboat-proof-{}", manifest.id))?;
         let identities = (self.identities)()?;
         let built = restore::build(self.store, self.layout, entry, identities, plan, &|_| {}).await?;
         compare_report(manifest, &built.report)?;

@@ -5,21 +5,23 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
+mod compact;
 mod plan;
 
 use crate::capture::Observer;
 use crate::catalog::Trusted;
+use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
-use crate::fetch;
+use crate::fetch::{self, SnapshotFile};
 use crate::keys::Identities;
 use crate::store::{Layout, Store};
-use etcdfile::{Committed, Report, rewrite};
+use etcdfile::{Committed, Report, RewriteError, rewrite};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-pub use plan::{DEFAULT_BUMP, Members, RestorePlan, Target, plan, require_empty};
+pub use plan::{DEFAULT_BUMP, Members, Origin, RestorePlan, Target, plan, require_empty};
 
 /// Stands in a `.partial` dir while it is built, so that a later run knows whose it is.
 const MARKER: &str = ".lifeboat-partial";
@@ -36,6 +38,14 @@ pub struct Built {
     pub dir: PathBuf,
 }
 
+/// What stands in the dir aside, not yet in place.
+struct Written {
+    report: Report,
+    /// Of the whole snapshot, where it carried its own digest.
+    sha256: Option<Digest>,
+    committed: Committed,
+}
+
 /// Builds the planned data dir and puts it in place. After any crash the target is whole or not there.
 pub async fn build(
     store: &Store,
@@ -46,18 +56,37 @@ pub async fn build(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Built> {
     let partial = begin(&plan.target.dir)?;
-    let expected = entry.manifest.clone();
-    let data = plan.data.clone();
-    let dir = partial.clone();
-    let sink = move |plaintext: &mut dyn Read| write(plaintext, &dir, &data);
+    let (dir, planned) = (partial.clone(), plan.clone());
+    let sink = move |plaintext: &mut dyn Read| write(plaintext, true, &dir, &planned);
     let opened = fetch::opened(store, layout, entry, identities, sink, progress).await;
-    let signed = opened.and_then(|(receipt, committed)| match receipt.stream_sha256 == expected.plaintext.sha256 {
-        true => Ok((receipt.report, committed)),
+    let signed = opened.and_then(|written| match written.sha256 == Some(entry.manifest.plaintext.sha256) {
+        true => Ok(written),
         false => Err(Error::new(Reason::Damaged, "the opened database is not the one the manifest signed")
             .hint("use another backup: `lifeboat list`")),
     });
-    let (report, committed) = match signed {
-        Ok(built) => built,
+    put_in_place(partial, plan, signed).await
+}
+
+/// As `build`, from a plain file that nobody signed. `progress` is told how many bytes of the file have been read, and ends
+/// the reading with an error of its own.
+pub async fn build_from_file(
+    file: SnapshotFile,
+    plan: RestorePlan,
+    progress: impl Fn(u64) -> std::io::Result<()> + Sync + Send + 'static,
+) -> Result<Built> {
+    let partial = begin(&plan.target.dir)?;
+    let (dir, planned) = (partial.clone(), plan.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut plaintext = file.plaintext(None, &progress)?;
+        write(&mut *plaintext, file.has_trailer(), &dir, &planned)
+    });
+    let written = reading.await.map_err(stopped)?;
+    put_in_place(partial, plan, written).await
+}
+
+async fn put_in_place(partial: PathBuf, plan: RestorePlan, written: Result<Written>) -> Result<Built> {
+    let Written { report, committed, .. } = match written {
+        Ok(written) => written,
         Err(error) => {
             discard(&partial)?;
             return Err(error);
@@ -67,7 +96,11 @@ pub async fn build(
         finish(&partial, &plan.target.dir).map(|()| Built { report, committed, dir: plan.target.dir })
     })
     .await
-    .map_err(|stopped| Error::new(Reason::Internal, "the restore stopped").because(stopped))?
+    .map_err(stopped)?
+}
+
+fn stopped(source: tokio::task::JoinError) -> Error {
+    Error::new(Reason::Internal, "the restore stopped").because(source)
 }
 
 /// The dir that is built aside: made anew, after a killed run's own remains were removed.
@@ -95,23 +128,29 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// Writes database, WAL and snap below `dir`; the database is checked on its way and then given its new members.
-fn write(
-    plaintext: &mut dyn Read,
-    dir: &Path,
-    data: &etcdfile::Plan,
-) -> Result<(crate::capture::CaptureReceipt, Committed)> {
+fn write(plaintext: &mut dyn Read, has_trailer: bool, dir: &Path, plan: &RestorePlan) -> Result<Written> {
+    let data = &plan.data;
     for planned in &data.dirs {
         make_dir(&dir.join(&planned.path), planned.mode)?;
     }
     let path = dir.join(&data.db);
     let db = create(&path, 0o600)?;
-    let receipt = copy(plaintext, dir, &db)?;
-    let committed = rewrite::commit(&db, &receipt.report, &data.edits).map_err(|source| {
-        Error::new(Reason::Damaged, "the database could not be given its new members")
+    let (report, sha256) = copy(plaintext, has_trailer, dir, &db)?;
+    let committed = rewrite::commit(&db, &report, &data.edits).map_err(|source| match source {
+        RewriteError::Io { doing, source, .. } => Error::io(doing, path.display(), source),
+        other => Error::new(Reason::Damaged, "the database could not be given its new members")
             .on("rewrite", path.display())
-            .because(source)
+            .because(other),
     })?;
-    db.sync_all().map_err(|source| Error::io("sync", path.display(), source))?;
+    // A file that a server had open goes on behind its last page; nothing there is of use to anybody.
+    db.set_len(committed.db_bytes).map_err(|source| Error::io("cut", path.display(), source))?;
+    let db_bytes = match plan.target.compact_file {
+        true => compact::rewrite(&db, &path, dir, &committed)?,
+        false => {
+            db.sync_all().map_err(|source| Error::io("sync", path.display(), source))?;
+            committed.db_bytes
+        }
+    };
     for planned in &data.files {
         let path = dir.join(&planned.path);
         let file = create(&path, planned.mode)?;
@@ -122,7 +161,7 @@ fn write(
     for planned in data.dirs.iter().rev() {
         sync_dir(&dir.join(&planned.path))?;
     }
-    Ok((receipt, committed))
+    Ok(Written { report, sha256, committed: Committed { db_bytes, ..committed } })
 }
 
 fn create(path: &Path, mode: u32) -> Result<File> {
@@ -130,12 +169,12 @@ fn create(path: &Path, mode: u32) -> Result<File> {
     opened.map_err(|source| Error::io("create", path.display(), source))
 }
 
-/// Decompresses here, and checks and writes on a second thread.
-fn copy(plaintext: &mut dyn Read, notes_dir: &Path, db: &File) -> Result<crate::capture::CaptureReceipt> {
+/// Reads and decompresses here, and checks and writes on a second thread.
+fn copy(plaintext: &mut dyn Read, has_trailer: bool, notes_dir: &Path, db: &File) -> Result<(Report, Option<Digest>)> {
     let (send, receive) = std::sync::mpsc::sync_channel::<Vec<u8>>(PIECES_AHEAD);
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || {
-            let mut observer = Observer::new(notes_dir);
+            let mut observer = if has_trailer { Observer::new(notes_dir) } else { Observer::of_database(notes_dir) };
             let mut at = 0u64;
             for piece in receive {
                 observer.push(&piece, |bytes| {
@@ -144,7 +183,9 @@ fn copy(plaintext: &mut dyn Read, notes_dir: &Path, db: &File) -> Result<crate::
                     Ok(())
                 })?;
             }
-            observer.finish()
+            let (checked, verified) = observer.verdict()?.sound()?;
+            let sha256 = verified.map(|verified| Digest::from_bytes(verified.stream_sha256));
+            Ok((checked.into_report(), sha256))
         });
         let read = pump(plaintext, &send);
         drop(send);
@@ -159,7 +200,8 @@ fn pump(plaintext: &mut dyn Read, send: &std::sync::mpsc::SyncSender<Vec<u8>>) -
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         let limit = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
         plaintext.take(limit).read_to_end(&mut piece).map_err(|source| {
-            Error::new(Reason::Damaged, "the backup cannot be decrypted or decompressed to its end").because(source)
+            Error::new(Reason::Damaged, "the backup cannot be read, decrypted or decompressed to its end")
+                .because(source)
         })?;
         // The writer hangs up only when it failed, and its own error is the one to show.
         if piece.is_empty() || send.send(piece).is_err() {

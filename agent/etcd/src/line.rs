@@ -108,6 +108,18 @@ pub fn starts(server: Line, storage: Option<&str>, cluster: Option<&str>) -> Res
     Ok(())
 }
 
+/// The oldest line from which on every one starts from a database that records these versions; none where what is
+/// recorded is no version of etcd 3.
+pub fn oldest(storage: Option<&str>, cluster: Option<&str>) -> Option<Line> {
+    // Above the newest version recorded nobody refuses, so the answer is at most that, and 100 is far beyond.
+    let lines: Vec<Line> = (OLDEST.minor..100).map(|minor| Line { minor, ..OLDEST }).collect();
+    let refuses = |line: &&Line| starts(**line, storage, cluster).is_err();
+    match lines.iter().rfind(refuses) {
+        None => Some(OLDEST),
+        Some(last) => lines.iter().copied().find(|line| line > last),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +158,14 @@ mod tests {
         assert!(refused("3.3", None, None).contains("older than 3.4"));
         assert!(refused("3.6", Some("soon"), None).contains("\"soon\""));
         assert_eq!(starts(line("3.5"), Some("3.7.0"), Some("3.7.0")), Ok(()), "3.5 reads neither");
+    }
+
+    #[test]
+    fn the_oldest_line_is_the_one_from_which_on_all_start() {
+        assert_eq!(oldest(None, None), Some(line("3.4")));
+        assert_eq!(oldest(None, Some("3.5.0")), Some(line("3.4")));
+        assert_eq!(oldest(Some("3.6.0"), Some("3.6.0")), Some(line("3.5")));
+        assert_eq!(oldest(Some("3.7.0"), Some("3.7.0")), Some(line("3.7")), "3.5 starts, but 3.6 does not");
+        assert_eq!(oldest(Some("soon"), None), None);
     }
 }

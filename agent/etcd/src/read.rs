@@ -12,7 +12,7 @@ use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 
 pub use index::{Index, IndexEntry, KeyValue};
-pub use lists::Lease;
+pub use lists::{Lease, Versions};
 
 use crate::bolt::{BUCKET_FLAG, Bucket, LeafItem, ReadError, Source};
 use crate::io::ReadAt;

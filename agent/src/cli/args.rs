@@ -220,6 +220,9 @@ pub struct RestoreArgs {
     /// Where to build the data dir; absent or empty
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Not a backup of a store but a plain file: what `etcdctl snapshot save` wrote, or a data dir's member/snap/db
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "store", "identity"])]
+    pub from: Option<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,
     /// This member's name [default: from the backup]
@@ -240,6 +243,12 @@ pub struct RestoreArgs {
     /// Continue at the backup's own revision; old watchers may believe a stale world
     #[arg(long, conflicts_with = "bump")]
     pub no_bump: bool,
+    /// Write the database anew without its free pages, as `etcdutl defrag` would
+    #[arg(long)]
+    pub compact_file: bool,
+    /// The etcd that will start from it, such as 3.6: refused at once where that one would not
+    #[arg(long, value_name = "VERSION")]
+    pub etcd_version: Option<etcdfile::Line>,
     /// Consent, by name
     #[arg(long, value_enum)]
     pub allow: Vec<AllowWord>,

@@ -1,5 +1,7 @@
 //! `lifeboat restore`: the plan first, then consent, then the data dir.
 
+mod from_file;
+
 use super::args::{AllowWord, Cli, RestoreArgs};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size, time};
@@ -9,7 +11,7 @@ use crate::catalog::Trusted;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
-use crate::restore::{self, Built, Members, RestorePlan, Target};
+use crate::restore::{self, Built, Members, Origin, RestorePlan, Target};
 use crate::scratch;
 use etcdfile::MemberSpec;
 use lifeboat_policy::choice::{Allow, Choice, Refusal, RefusalKind, Want, choose};
@@ -17,28 +19,40 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 
+/// What is restored: a backup of a store, or a file; as the plan and the answer name it.
+struct Subject {
+    title: String,
+    /// In the sentence that says it is done.
+    name: String,
+    /// The plan's first lines: which backup, why, what is lost.
+    backup: Vec<(&'static str, String)>,
+    /// The plan's own fields of it in JSON.
+    fields: Value,
+    origin: Origin,
+}
+
 pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
     let shutdown = Shutdown::listen()?;
     // Before anything is read over a slow line: a target that cannot be used ends it at once.
     restore::require_empty(&args.data_dir)?;
+    if let Some(path) = &args.from {
+        return from_file::restore(path, args, output, &shutdown).await;
+    }
     let unverified = args.allow.contains(&AllowWord::Unverified);
     let opened = open::open(cli, &args.store, unverified).await?;
     let (chosen, choice) = chosen(&opened, args)?;
-    let plan = restore::plan(&chosen.manifest, target(args)?, members(args)?, token(args)?)?;
+    let subject = stored(&opened, chosen, &choice, unverified);
+    let plan = restore::plan(&subject.origin, target(args)?, members(args)?, token(args)?)?;
     let identities = opened.access.identities()?;
-    let text = describe(&opened, chosen, &choice, &plan, unverified);
+    let cluster = opened.catalog.cluster.as_str();
+    let text = subject.describe(&plan);
     if args.dry_run {
-        output.answer(
-            CLOCK.now(),
-            Some(opened.catalog.cluster.as_str()),
-            document(chosen, &plan, "planned", None),
-            &text,
-        );
+        output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, "planned", None), &text);
         return Ok(());
     }
     output.remark(&text);
-    consent(args, &opened)?;
+    consent(args, cluster, "Type the cluster name")?;
     let watch = Stopwatch::start();
     let bar = Progress::new(output, "restore");
     let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
@@ -46,16 +60,18 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
         restore::build(opened.access.store(), opened.access.layout(), chosen, identities, plan.clone(), &progress);
     let built = tokio::select! {
         built = work => built?,
-        () = shutdown.token().cancelled() => {
-            return Err(Error::new(Reason::Interrupted, "stopped by a signal; the target was not touched")
-                .hint("run it again: what was begun beside it is cleared away by itself"));
-        }
+        () = shutdown.token().cancelled() => return Err(interrupted()),
     };
     bar.finish();
-    let done = report(&opened, chosen, &plan, &built, watch.seconds());
-    let fields = document(chosen, &plan, "restored", Some((&built, watch.seconds())));
-    output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &done);
+    let done = Some((&built, watch.seconds()));
+    let text = subject.report(&plan, &built, watch.seconds());
+    output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, "restored", done), &text);
     Ok(())
+}
+
+fn interrupted() -> Error {
+    Error::new(Reason::Interrupted, "stopped by a signal; the target was not touched")
+        .hint("run it again: what was begun beside it is cleared away by itself")
 }
 
 fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Choice)> {
@@ -90,7 +106,8 @@ fn refused(refusal: Refusal) -> Error {
 fn target(args: &RestoreArgs) -> Result<Target> {
     let dir =
         std::path::absolute(&args.data_dir).map_err(|source| Error::io("find", args.data_dir.display(), source))?;
-    Ok(Target { dir, bump: if args.no_bump { None } else { Some(args.bump) } })
+    let bump = if args.no_bump { None } else { Some(args.bump) };
+    Ok(Target { dir, bump, compact_file: args.compact_file, server: args.etcd_version })
 }
 
 /// `name=url,name=url`, several URLs of one member by repeating its name, as etcdutl takes them.
@@ -129,123 +146,148 @@ fn token(args: &RestoreArgs) -> Result<String> {
     }
 }
 
-fn describe(opened: &Opened, chosen: &Trusted, choice: &Choice, plan: &RestorePlan, unverified: bool) -> String {
+/// A backup of a store as the plan names it.
+fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) -> Subject {
     let manifest = &chosen.manifest;
     let now = CLOCK.now();
-    let mut text = format!(
-        "Using {} in {}\n\nPLAN (nothing has been changed)\n",
-        opened.catalog.cluster,
-        opened.access.store().url()
-    );
-    let mut line = |name: &str, what: String| text.push_str(&format!("  {name:9} {what}\n"));
     let at = manifest.captured_at.format("%Y-%m-%d %H:%M:%S UTC");
     let proof = entry::proof(chosen, &opened.yardstick, now);
-    line(
-        "backup",
-        format!("{}, {at}, {} ago; proof: {proof}", manifest.id.short(6), entry::age(manifest.captured_at, now)),
-    );
-    line("", choice.why.join("; "));
-    for note in &choice.notes {
-        line("note", note.clone());
-    }
+    let mut backup = vec![
+        (
+            "backup",
+            format!("{}, {at}, {} ago; proof: {proof}", manifest.id.short(6), entry::age(manifest.captured_at, now)),
+        ),
+        ("", choice.why.join("; ")),
+    ];
+    backup.extend(choice.notes.iter().map(|note| ("note", note.clone())));
     if unverified {
-        line("WARNING", "no signature was checked: anyone who knows the recipient can have made this".to_owned());
+        let what = "no signature was checked: anyone who knows the recipient can have made this";
+        backup.push(("WARNING", what.to_owned()));
     }
-    line("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision)));
-    let members: Vec<String> = plan.members.iter().map(|m| format!("{} {}", m.name, m.peer_urls.join(" "))).collect();
-    line("member", format!("{}, etcd {}", plan.name, manifest.etcd.version));
-    line("members", format!("{}; cluster token {}", members.join(", "), plan.token));
-    let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
-    line("data", format!("{}: needs {needed}, {free} free", plan.target.dir.display()));
-    line(
-        "revision",
-        match plan.target.bump {
-            Some(_) => format!("continues at {}, so watchers list afresh", grouped(plan.first_revision(manifest))),
-            None => format!(
-                "continues at {}: watchers from before may believe a stale world",
-                grouped(manifest.db.revision)
-            ),
-        },
-    );
-    text.push('\n');
-    text
+    backup.push(("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision))));
+    backup.push(("from", format!("{}, etcd {}", manifest.etcd.member_name, manifest.etcd.version)));
+    Subject {
+        title: format!("Using {} in {}", opened.catalog.cluster, opened.access.store().url()),
+        name: format!("{} to {at}", opened.catalog.cluster),
+        backup,
+        fields: json!({
+            "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),
+        }),
+        origin: Origin::of_manifest(manifest),
+    }
 }
 
-/// Asks at the terminal. No terminal and no `--yes` is a no.
-fn consent(args: &RestoreArgs, opened: &Opened) -> Result<()> {
+impl Subject {
+    fn describe(&self, plan: &RestorePlan) -> String {
+        let mut text = format!("{}\n\nPLAN (nothing has been changed)\n", self.title);
+        let mut line = |name: &str, what: &str| text.push_str(&format!("  {name:9} {what}\n"));
+        for (name, what) in &self.backup {
+            line(name, what);
+        }
+        line("member", &plan.name);
+        let members: Vec<String> =
+            plan.members.iter().map(|m| format!("{} {}", m.name, m.peer_urls.join(" "))).collect();
+        line("members", &format!("{}; cluster token {}", members.join(", "), plan.token));
+        if !self.origin.learners.is_empty() {
+            let learners = self.origin.learners.join(", ");
+            line("learners", &format!("left out: {learners}; add them again once the cluster runs"));
+        }
+        if let Some(oldest) = self.origin.oldest_server() {
+            line("server", &format!("etcd {oldest} or newer starts from it"));
+        }
+        let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
+        let anew = if plan.target.compact_file { "; the database is written anew without free pages" } else { "" };
+        line("data", &format!("{}: needs {needed}, {free} free{anew}", plan.target.dir.display()));
+        let revision = match plan.target.bump {
+            Some(_) => format!("continues at {}, so watchers list afresh", grouped(plan.first_revision(&self.origin))),
+            None => format!(
+                "continues at {}: watchers from before may believe a stale world",
+                grouped(self.origin.revision)
+            ),
+        };
+        line("revision", &revision);
+        text.push('\n');
+        text
+    }
+
+    fn report(&self, plan: &RestorePlan, built: &Built, seconds: f64) -> String {
+        let mut remarks = String::new();
+        if built.committed.dropped_alarms > 0 {
+            remarks.push_str(&format!("  {} alarms of the old cluster were cleared\n", built.committed.dropped_alarms));
+        }
+        if built.committed.dropped_downgrade {
+            remarks.push_str("  a downgrade that the old cluster had begun was called off\n");
+        }
+        if built.report.dangling_leases > 0 {
+            // Not of our making: the source cluster has it too. etcd serves such a key, but ends at the first put that
+            // keeps its lease, and again at every start after that.
+            remarks.push_str(&format!(
+                "  WARNING: {} keys name a lease that does not exist, as in the source cluster. Write these keys anew, without\n  \
+                 --ignore-lease, before anything else does: leases {}\n",
+                built.report.dangling_leases,
+                built.report.dangling_lease_ids.iter().map(|id| format!("{id:x}")).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let rate = size((self.origin.db_bytes as f64 / seconds.max(0.001)) as u64);
+        format!(
+            "RESTORED {} in {}: {} keys, {} at {rate}/s, revision {}\n{remarks}\nNext\n  1. start etcd with --name {} \
+             --data-dir {}\n  2. check it: etcdctl endpoint status; etcdctl get --count-only --prefix \"\"\n  3. take a backup: \
+             lifeboat backup --wait-proven 15m\n",
+            self.name,
+            entry::seconds(seconds),
+            built.report.keys,
+            size(self.origin.db_bytes),
+            grouped(built.committed.revision),
+            plan.name,
+            plan.target.dir.display(),
+        )
+    }
+
+    fn document(&self, plan: &RestorePlan, state: &str, done: Option<(&Built, f64)>) -> Value {
+        let members: Vec<Value> =
+            plan.members.iter().map(|member| json!({ "name": member.name, "peer_urls": member.peer_urls })).collect();
+        let mut planned = json!({
+            "revision": self.origin.revision, "first_revision": plan.first_revision(&self.origin), "bump": plan.target.bump,
+            "data_dir": plan.target.dir, "name": plan.name, "members": members, "token": plan.token,
+            "learners_left_out": self.origin.learners, "compact_file": plan.target.compact_file,
+            "oldest_etcd": self.origin.oldest_server().map(|line| line.to_string()),
+            "needed_bytes": plan.needed_bytes, "free_bytes": plan.free_bytes,
+        });
+        if let (Value::Object(planned), Value::Object(fields)) = (&mut planned, &self.fields) {
+            planned.extend(fields.clone());
+        }
+        json!({
+            "plan": planned,
+            "report": done.map(|(built, seconds)| json!({
+                "took_seconds": seconds, "keys": built.report.keys, "revision": built.committed.revision,
+                "db_bytes": built.committed.db_bytes, "dangling_leases": built.report.dangling_leases,
+                "dropped_members": built.committed.dropped_members, "dropped_alarms": built.committed.dropped_alarms,
+            })),
+            "state": state,
+        })
+    }
+}
+
+/// Asks at the terminal for a word. No terminal and no `--yes` is a no.
+fn consent(args: &RestoreArgs, word: &str, question: &str) -> Result<()> {
     if args.yes {
         return Ok(());
     }
     let missing = |what: &str| {
         Error::new(Reason::ConsentMissing, format!("{what}: nothing was changed"))
-            .hint("run it again and type the cluster's name, or give --yes")
+            .hint(format!("run it again and type {word}, or give --yes"))
     };
     let terminal = std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty");
     let Some(mut terminal) = terminal.ok().filter(std::io::IsTerminal::is_terminal) else {
         return Err(missing("there is no terminal to ask at"));
     };
     let mut ask = || -> std::io::Result<String> {
-        write!(terminal, "Type the cluster name to build {}: ", args.data_dir.display())?;
+        write!(terminal, "{question} to build {}: ", args.data_dir.display())?;
         terminal.flush()?;
         let mut answer = String::new();
         std::io::BufReader::new(&terminal).read_line(&mut answer)?;
         Ok(answer)
     };
     let answer = ask().map_err(|source| Error::io("ask at", "the terminal", source))?;
-    if answer.trim() == opened.catalog.cluster.as_str() {
-        Ok(())
-    } else {
-        Err(missing("the answer was not the cluster's name"))
-    }
-}
-
-fn report(opened: &Opened, chosen: &Trusted, plan: &RestorePlan, built: &Built, seconds: f64) -> String {
-    let manifest = &chosen.manifest;
-    let mut remarks = String::new();
-    if built.committed.dropped_alarms > 0 {
-        remarks.push_str(&format!("  {} alarms of the old cluster were cleared\n", built.committed.dropped_alarms));
-    }
-    if built.report.dangling_leases > 0 {
-        // Not of our making: the source cluster has it too. etcd serves such a key, but ends at the first put that keeps
-        // its lease, and again at every start after that.
-        remarks.push_str(&format!(
-            "  WARNING: {} keys name a lease that does not exist, as in the source cluster. Write these keys anew, without\n  \
-             --ignore-lease, before anything else does: leases {}\n",
-            built.report.dangling_leases,
-            built.report.dangling_lease_ids.iter().map(|id| format!("{id:x}")).collect::<Vec<_>>().join(", ")
-        ));
-    }
-    let rate = size((manifest.db.bytes as f64 / seconds.max(0.001)) as u64);
-    format!(
-        "RESTORED {} to {} in {}: {} keys, {} at {rate}/s, revision {}\n{remarks}\nNext\n  1. start etcd with --name {} \
-         --data-dir {}\n  2. check it: etcdctl endpoint status; etcdctl get --count-only --prefix \"\"\n  3. take a backup: \
-         lifeboat backup --wait-proven 15m\n",
-        opened.catalog.cluster,
-        manifest.captured_at.format("%Y-%m-%d %H:%M:%S UTC"),
-        entry::seconds(seconds),
-        built.report.keys,
-        size(manifest.db.bytes),
-        grouped(built.committed.revision),
-        plan.name,
-        plan.target.dir.display(),
-    )
-}
-
-fn document(chosen: &Trusted, plan: &RestorePlan, state: &str, done: Option<(&Built, f64)>) -> Value {
-    let manifest = &chosen.manifest;
-    let members: Vec<Value> =
-        plan.members.iter().map(|member| json!({ "name": member.name, "peer_urls": member.peer_urls })).collect();
-    json!({
-        "plan": {
-            "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),
-            "revision": manifest.db.revision, "first_revision": plan.first_revision(manifest), "bump": plan.target.bump,
-            "data_dir": plan.target.dir, "name": plan.name, "members": members, "token": plan.token,
-            "needed_bytes": plan.needed_bytes, "free_bytes": plan.free_bytes,
-        },
-        "report": done.map(|(built, seconds)| json!({
-            "took_seconds": seconds, "keys": built.report.keys, "revision": built.committed.revision,
-            "db_bytes": built.committed.db_bytes, "dangling_leases": built.report.dangling_leases,
-        })),
-        "state": state,
-    })
+    if answer.trim() == word { Ok(()) } else { Err(missing(&format!("the answer was not {word}"))) }
 }

@@ -102,11 +102,11 @@ impl SnapshotFile {
     }
 
     /// The database and its trailer in order, or the database alone. `progress` is told how many bytes of the file have
-    /// been read.
+    /// been read; its error ends the reading.
     pub fn plaintext<'a>(
         &'a self,
         identities: Option<&'a Identities>,
-        progress: &'a (dyn Fn(u64) + Sync),
+        progress: &'a (dyn Fn(u64) -> std::io::Result<()> + Sync),
     ) -> Result<Box<dyn Read + 'a>> {
         let file = Told { file: &self.file, done: 0, progress };
         match (self.kind, identities) {
@@ -134,7 +134,11 @@ impl SnapshotFile {
         notes_dir: &Path,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Verdict> {
-        let mut plaintext = self.plaintext(identities, progress)?;
+        let tell = |done| {
+            progress(done);
+            Ok(())
+        };
+        let mut plaintext = self.plaintext(identities, &tell)?;
         let mut observer = if self.has_trailer() { Observer::new(notes_dir) } else { Observer::of_database(notes_dir) };
         let mut piece = vec![0; PIECE_BYTES];
         loop {
@@ -157,14 +161,14 @@ impl SnapshotFile {
 struct Told<'a> {
     file: &'a File,
     done: u64,
-    progress: &'a (dyn Fn(u64) + Sync),
+    progress: &'a (dyn Fn(u64) -> std::io::Result<()> + Sync),
 }
 
 impl Read for Told<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.done)?;
         self.done += read as u64;
-        (self.progress)(self.done);
+        (self.progress)(self.done)?;
         Ok(read)
     }
 }

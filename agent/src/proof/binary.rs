@@ -3,6 +3,7 @@
 use crate::catalog::manifest::Manifest;
 use crate::config;
 use crate::error::{Error, Reason, Result};
+use etcdfile::Line;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -11,7 +12,7 @@ use std::process::Command;
 pub struct EtcdBinary {
     pub path: PathBuf,
     pub version: String,
-    pub minor: (u32, u32),
+    pub line: Line,
 }
 
 /// The configured servers, else the one on PATH; each is asked for its version.
@@ -22,7 +23,7 @@ pub fn find(config: &config::Proof, env: &dyn config::Env) -> Result<Vec<EtcdBin
     let mut found = Vec::new();
     for (minor, path) in &config.etcd {
         let binary = ask(path.clone())?;
-        if format!("{}.{}", binary.minor.0, binary.minor.1) != *minor {
+        if binary.line.to_string() != *minor {
             let text = format!("proof.etcd says that {} is {minor}, but it is {}", path.display(), binary.version);
             return Err(Error::new(Reason::Config, text).hint("correct the version or the path"));
         }
@@ -41,28 +42,19 @@ fn ask(path: PathBuf) -> Result<EtcdBinary> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(str::trim);
     let version = version.ok_or_else(|| unusable("it does not answer --version like one".to_owned()))?.to_owned();
-    let minor = minor(&version).ok_or_else(|| unusable(format!("its version is {version:?}")))?;
-    Ok(EtcdBinary { path, version, minor })
-}
-
-/// `3.6` of `3.6.14`.
-fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    let line = version.parse().map_err(|wrong: etcdfile::line::NoLine| unusable(wrong.to_string()))?;
+    Ok(EtcdBinary { path, version, line })
 }
 
 /// A database must not be opened by an older minor version than the one that wrote it.
 pub fn choose<'a>(binaries: &'a [EtcdBinary], manifest: &Manifest) -> Result<&'a EtcdBinary> {
-    let wrote = minor(&manifest.etcd.version).ok_or_else(|| {
+    let wrote: Line = manifest.etcd.version.parse().map_err(|_| {
         Error::new(Reason::NoEtcdBinary, format!("the backup names no etcd version: {:?}", manifest.etcd.version))
     })?;
-    binaries.iter().filter(|binary| binary.minor >= wrote).min_by_key(|binary| binary.minor).ok_or_else(|| {
+    binaries.iter().filter(|binary| binary.line >= wrote).min_by_key(|binary| binary.line).ok_or_else(|| {
         let have: Vec<&str> = binaries.iter().map(|binary| binary.version.as_str()).collect();
         let have = if have.is_empty() { "none is here".to_owned() } else { format!("here: {}", have.join(", ")) };
-        Error::new(
-            Reason::NoEtcdBinary,
-            format!("no etcd {}.{} or newer to boot the backup with; {have}", wrote.0, wrote.1),
-        )
-        .hint("add one under proof.etcd, or set proof.level: sound")
+        Error::new(Reason::NoEtcdBinary, format!("no etcd {wrote} or newer to boot the backup with; {have}"))
+            .hint("add one under proof.etcd, or set proof.level: sound")
     })
 }

@@ -2,8 +2,9 @@
 
 use crate::catalog::manifest::Manifest;
 use crate::error::{Error, Reason, Result};
+use crate::fetch::SnapshotFile;
 use crate::scratch;
-use etcdfile::MemberSpec;
+use etcdfile::{Line, MemberSpec, line};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -12,18 +13,90 @@ pub const DEFAULT_BUMP: u64 = 1_000_000_000;
 /// Room for the pages that the new members need, the WAL and the snap file.
 const SPARE_BYTES: u64 = 16 << 20;
 
-/// Where the data dir goes and how its revision continues.
+/// Where the data dir goes and how it continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub dir: PathBuf,
     /// `None`: the revision goes on where the backup ended.
     pub bump: Option<u64>,
+    /// Whether the database is written anew without free pages.
+    pub compact_file: bool,
+    /// The etcd that will start from it, where that is known.
+    pub server: Option<Line>,
+}
+
+/// What a restore has to know of a backup before it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub revision: i64,
+    pub db_bytes: u64,
+    pub storage_version: Option<String>,
+    pub cluster_version: Option<String>,
+    /// Those that vote.
+    pub members: Vec<MemberSpec>,
+    /// By name: a restore leaves them out, because a cluster cannot begin with one.
+    pub learners: Vec<String>,
+}
+
+impl Origin {
+    /// As the signed manifest says.
+    pub fn of_manifest(manifest: &Manifest) -> Origin {
+        let all = manifest.etcd.members.iter().map(|m| (m.is_learner, m.name.clone(), m.peer_urls.clone()));
+        let (members, learners) = split(all);
+        Origin {
+            revision: manifest.db.revision,
+            db_bytes: manifest.db.bytes,
+            storage_version: manifest.db.storage_version.clone(),
+            cluster_version: manifest.db.cluster_version.clone(),
+            members,
+            learners,
+        }
+    }
+
+    /// As a plain file says, from a few of its pages: whether it is sound shows when it is read.
+    pub fn of_file(file: &SnapshotFile) -> Result<Origin> {
+        let unusable = |source: etcdfile::DbError| {
+            let reason = if matches!(source, etcdfile::DbError::Io { .. }) { Reason::HostIo } else { Reason::Damaged };
+            Error::new(reason, format!("{} cannot be restored", file.path.display()))
+                .on("read", file.path.display())
+                .hint("`lifeboat inspect` says what it is and all that is wrong with it")
+                .because(source)
+        };
+        let db = etcdfile::Database::open(&file.file).map_err(unusable)?;
+        let versions = db.versions().map_err(unusable)?;
+        let all = db.members().map_err(unusable)?.into_iter().map(|m| (m.is_learner, m.name, m.peer_urls));
+        let (members, learners) = split(all);
+        Ok(Origin {
+            revision: db.revision(),
+            db_bytes: file.bytes,
+            storage_version: versions.storage,
+            cluster_version: versions.cluster,
+            members,
+            learners,
+        })
+    }
+
+    /// The oldest line of etcd from which on all start from this, where what is recorded says so.
+    pub fn oldest_server(&self) -> Option<Line> {
+        line::oldest(self.storage_version.as_deref(), self.cluster_version.as_deref())
+    }
+}
+
+fn split(all: impl Iterator<Item = (bool, String, Vec<String>)>) -> (Vec<MemberSpec>, Vec<String>) {
+    let (mut members, mut learners) = (Vec::new(), Vec::new());
+    for (is_learner, name, peer_urls) in all {
+        match is_learner {
+            true => learners.push(if name.is_empty() { peer_urls.join(" ") } else { name }),
+            false => members.push(MemberSpec { name, peer_urls }),
+        }
+    }
+    (members, learners)
 }
 
 /// Who the members of the restored cluster are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Members {
-    /// Those of the backup, where it knows exactly one.
+    /// Those of the backup that vote, where it knows exactly one.
     FromBackup,
     /// As on etcdutl's command line.
     Given { name: String, initial_cluster: Vec<MemberSpec> },
@@ -43,19 +116,28 @@ pub struct RestorePlan {
 
 impl RestorePlan {
     /// The revision that the restored etcd begins with.
-    pub fn first_revision(&self, manifest: &Manifest) -> i64 {
+    pub fn first_revision(&self, origin: &Origin) -> i64 {
         let bump = self.target.bump.and_then(|bump| i64::try_from(bump).ok()).unwrap_or(0);
-        manifest.db.revision.saturating_add(bump)
+        origin.revision.saturating_add(bump)
     }
 }
 
 /// Decides a restore of one member, or says why it cannot be.
-pub fn plan(manifest: &Manifest, target: Target, members: Members, token: String) -> Result<RestorePlan> {
+pub fn plan(origin: &Origin, target: Target, members: Members, token: String) -> Result<RestorePlan> {
     require_empty(&target.dir)?;
-    let needed_bytes = manifest.db.bytes.saturating_add(SPARE_BYTES);
+    if let Some(server) = target.server {
+        let (storage, cluster) = (origin.storage_version.as_deref(), origin.cluster_version.as_deref());
+        line::starts(server, storage, cluster).map_err(|refused| {
+            Error::new(Reason::NotUsable, refused.to_string()).on("restore for", format!("etcd {server}")).hint(
+                "nothing was changed; etcd goes back a version only by its own `etcdctl downgrade`, on a cluster that runs",
+            )
+        })?;
+    }
+    let copies = if target.compact_file { 2 } else { 1 };
+    let needed_bytes = origin.db_bytes.saturating_mul(copies).saturating_add(SPARE_BYTES);
     let free_bytes = scratch::require_space(&target.dir, needed_bytes, "the restored data dir")?;
     let (name, members) = match members {
-        Members::FromBackup => from_backup(manifest)?,
+        Members::FromBackup => from_backup(origin)?,
         Members::Given { name, initial_cluster } => (name, initial_cluster),
     };
     let data = etcdfile::datadir::plan(&name, &members, &token, target.bump).map_err(|source| {
@@ -66,15 +148,9 @@ pub fn plan(manifest: &Manifest, target: Target, members: Members, token: String
     Ok(RestorePlan { target, name, members, token, needed_bytes, free_bytes, data })
 }
 
-fn from_backup(manifest: &Manifest) -> Result<(String, Vec<MemberSpec>)> {
-    let members: Vec<MemberSpec> = manifest
-        .etcd
-        .members
-        .iter()
-        .map(|member| MemberSpec { name: member.name.clone(), peer_urls: member.peer_urls.clone() })
-        .collect();
-    match members.as_slice() {
-        [only] => Ok((only.name.clone(), members)),
+fn from_backup(origin: &Origin) -> Result<(String, Vec<MemberSpec>)> {
+    match origin.members.as_slice() {
+        [only] => Ok((only.name.clone(), origin.members.clone())),
         [] => Err(Error::new(Reason::Usage, "the backup names no member")
             .hint("give --name and --initial-cluster NAME=URL for the member to restore")),
         many => {

@@ -19,7 +19,37 @@ pub struct Lease {
     pub remaining_ttl_seconds: i64,
 }
 
+/// What a database records of versions; see [`crate::line`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// The schema's, since etcd 3.6.
+    pub storage: Option<String>,
+    /// The cluster's, as its members agreed on it.
+    pub cluster: Option<String>,
+}
+
 impl<F: ReadAt + ?Sized> Database<'_, F> {
+    /// The versions that are recorded.
+    pub fn versions(&self) -> Result<Versions, DbError> {
+        Ok(Versions {
+            storage: self.text("meta", b"storageVersion")?,
+            cluster: self.text("cluster", b"clusterVersion")?,
+        })
+    }
+
+    /// An item of a small bucket that holds text.
+    fn text(&self, bucket: &'static str, key: &[u8]) -> Result<Option<String>, DbError> {
+        let mut found = None;
+        let Some(entry) = find(&self.source, bucket)? else { return Ok(found) };
+        each_item(&self.source, &entry, key, |page, item| {
+            if item.key == key {
+                found = Some(small::text(item.value).map_err(|what| bad_item(bucket, item.key, page, what))?);
+            }
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
     /// The leases, ascending by id.
     pub fn leases(&self) -> Result<Vec<Lease>, DbError> {
         let mut leases = self.list("lease", small::lease)?;
