@@ -144,6 +144,7 @@ pub fn check_file<S: Spill>(
     let mut report = check.finish()?;
     if let Some(Err(error)) = trailed.map(Trailed::finish) {
         report.findings.push(Finding { what: error.to_string(), page: None, offset: None });
+        report.hash_kv = None;
     }
     Ok(report)
 }

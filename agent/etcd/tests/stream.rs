@@ -437,3 +437,11 @@ fn more_keys_than_one_table_holds_are_counted_in_parts() {
         assert_eq!(one, parts, "at {at}, compacted at {compact}");
     }
 }
+
+#[test]
+fn a_file_whose_digest_differs_is_not_sound_and_has_no_hash() {
+    let db = Db { records: history(20, 5, 10), ..Db::default() }.build();
+    let report = check(&[&db[..], &[7; 32]].concat());
+    assert!(report.findings.iter().any(|finding| finding.what.contains("digest")), "{:?}", report.findings);
+    assert_eq!((report.sound(), report.hash_kv), (false, None));
+}
