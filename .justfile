@@ -18,6 +18,11 @@ quickstart *ARGUMENTS:
 bench *ARGUMENTS:
     ./tests/bench {{ARGUMENTS}}
 
+# Grow inputs for each fuzz target until one breaks or the seconds are over.
+fuzz *ARGUMENTS:
+    ./tests/fuzz {{ARGUMENTS}}
+
 # Format all Rust sources.
 fmt:
     cargo fmt --all
+    cargo fmt --manifest-path agent/etcd/fuzz/Cargo.toml

@@ -28,6 +28,8 @@ pub mod build;
 pub mod check;
 mod crc;
 pub mod datadir;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod identity;
 pub mod io;
 pub mod line;
