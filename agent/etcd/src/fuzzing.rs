@@ -50,7 +50,7 @@ pub fn build_leaf(page_size: usize, items: &[(u32, &[u8], &[u8])]) -> Option<Vec
     let items: Vec<Item> = items.iter().map(item).collect();
     let mut builder = Builder::new(page_size, 2);
     builder.leaf(&items).ok()?;
-    builder.pages.pop().map(|(_, bytes)| bytes)
+    builder.pages().last().map(|(_, bytes)| bytes.clone())
 }
 
 /// The branch pages over these children.
@@ -59,7 +59,7 @@ pub fn build_branches(page_size: usize, children: &[(&[u8], u64)]) -> Option<Vec
     let children: Vec<Child> = children.iter().map(child).collect();
     let mut builder = Builder::new(page_size, 2);
     builder.branches(&children).ok()?;
-    Some(builder.pages.into_iter().map(|(_, bytes)| bytes).collect())
+    Some(builder.pages().iter().map(|(_, bytes)| bytes.clone()).collect())
 }
 
 /// A revision key's parts: main, sub, whether it is a deletion; and the same written again.
@@ -86,14 +86,14 @@ pub struct Record<'a> {
     pub version: i64,
     /// Its lease.
     pub lease: i64,
-    /// Whether it has a value that is not empty.
-    pub has_value: bool,
+    /// The value.
+    pub value: &'a [u8],
 }
 
 /// Decodes a record.
-pub fn record(value: &[u8]) -> Option<Record<'_>> {
-    let mvcc::Record { key, create, modified, version, lease, has_value } = mvcc::decode(value)?;
-    Some(Record { key, create, modified, version, lease, has_value })
+pub fn record(stored: &[u8]) -> Option<Record<'_>> {
+    let mvcc::Record { key, create, modified, version, lease, value } = mvcc::decode(stored)?;
+    Some(Record { key, create, modified, version, lease, value })
 }
 
 /// What is wrong with a record stored under a revision key; none when either cannot be read, or nothing is.

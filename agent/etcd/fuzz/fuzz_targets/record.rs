@@ -66,7 +66,7 @@ fn records(input: &mut Input<'_>) {
     }
     bytes(&mut out, 42, value);
     int(&mut out, 48, lease);
-    let expected = Record { key, create, modified, version, lease, has_value: !value.is_empty() };
+    let expected = Record { key, create, modified, version, lease, value };
     assert_eq!(record(&out), Some(expected));
     let right = modified >= 0 && (1..=modified).contains(&create) && version >= 1 && !key.is_empty();
     let at = encode_revision(modified.max(0), 0, false);

@@ -13,4 +13,4 @@ mod builder;
 pub use db::{damaged_database, is_untouched};
 pub use input::Input;
 pub use memory::within;
-pub use scratch::Scratch;
+pub use scratch::{Memory, Scratch};
