@@ -145,6 +145,7 @@ pub fn check_file<S: Spill>(
     if let Some(Err(error)) = trailed.map(Trailed::finish) {
         report.findings.push(Finding { what: error.to_string(), page: None, offset: None });
         report.hash_kv = None;
+        report.status_hash = None;
     }
     Ok(report)
 }
