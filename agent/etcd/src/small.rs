@@ -13,8 +13,8 @@ pub(crate) fn eight(value: &[u8]) -> Result<u64, &'static str> {
 
 /// The revision of a compaction mark.
 pub(crate) fn mark(value: &[u8]) -> Result<i64, &'static str> {
-    let revision = Revision::parse(value).filter(|revision| !revision.tombstone);
-    Ok(revision.ok_or("is not a revision")?.main)
+    let revision = Revision::parse(value).filter(|revision| !revision.tombstone && revision.sub == 0);
+    Ok(revision.ok_or("is not a revision that can be compacted at")?.main)
 }
 
 pub(crate) fn text(value: &[u8]) -> Result<String, &'static str> {
