@@ -25,7 +25,7 @@ pub use report::{Finding, HashKv, Member, NoHash, Report};
 
 use crate::bolt::Meta;
 use crate::io::{ReadAt, Spill};
-use crate::trailer::{Trailed, has_trailer, read_size};
+use crate::trailer::{Trailed, TrailerError, has_trailer, read_size};
 use count::{Alive, Records};
 use notes::Notes;
 use stream::Stream;
@@ -95,6 +95,12 @@ impl<S: Spill> Checked<S> {
         self.report
     }
 
+    /// Adds findings for what holds of a snapshot as a server sends it, and not of every database; `trailer` is what is
+    /// wrong with the digest behind it.
+    pub fn hold_to_snapshot(&mut self, trailer: Option<&TrailerError>) {
+        self.report.hold_to_snapshot(trailer);
+    }
+
     /// What a live member answers to HashKV at `revision` when it is compacted at `compact_revision` (-1: never), or why
     /// the database cannot tell. The only possible error is the scratch space's.
     pub fn hash_kv(&self, revision: i64, compact_revision: i64) -> Result<Result<HashKv, NoHash>, CheckError> {
@@ -142,10 +148,8 @@ pub fn check_file<S: Spill>(
         at = at.saturating_add(crate::num::wide(want));
     }
     let mut report = check.finish()?;
-    if let Some(Err(error)) = trailed.map(Trailed::finish) {
-        report.findings.push(Finding { what: error.to_string(), page: None, offset: None });
-        report.hash_kv = None;
-        report.status_hash = None;
+    if let Some(trailed) = trailed {
+        report.hold_to_snapshot(trailed.finish().err().as_ref());
     }
     Ok(report)
 }

@@ -8,6 +8,7 @@ mod builder;
 use builder::{Db, Items, del, header, history, leaf, put, revision};
 use etcdfile::{FileSpill, NoHash, NoSpill, Report, StreamCheck, check_file};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 const BUDGET: usize = 8 << 20;
 
@@ -354,6 +355,21 @@ fn the_second_meta_page_stands_in_for_the_first() {
         assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
         assert_eq!((report.findings[0].page, report.records), (Some(0), 70));
     }
+}
+
+#[test]
+fn a_snapshot_ends_with_its_last_page_and_has_two_equal_metas() {
+    let db = Db { records: history(70, 50, 9), ..Db::default() }.build();
+    let with_digest = |db: &[u8]| [db, Sha256::digest(db).as_slice()].concat();
+    sound(&with_digest(&db));
+    let longer = [&db[..], &[0; 4096]].concat();
+    sound(&longer);
+    finds(&with_digest(&longer), "the snapshot has 4096 bytes behind its last page");
+    let mut other = db.clone();
+    other[4096..8192].copy_from_slice(&builder::meta(1, 4096, 3, u64::MAX, 5, 9));
+    assert!(!sound(&other).metas_agree);
+    finds(&with_digest(&other), "do not name the same root");
+    finds(&[&db[..], &[0; 32]].concat(), "digest says");
 }
 
 type Page = (u16, u16, u32, Vec<u8>);

@@ -92,7 +92,14 @@ impl Observer {
             Some(Err(error)) => Trailer::Broken(error),
         };
         match self.check.into_checked() {
-            Ok(checked) => Ok(Verdict { checked, trailer }),
+            Ok(mut checked) => {
+                match &trailer {
+                    Trailer::Absent => {}
+                    Trailer::Matches(_) => checked.hold_to_snapshot(None),
+                    Trailer::Broken(error) => checked.hold_to_snapshot(Some(error)),
+                }
+                Ok(Verdict { checked, trailer })
+            }
             // Bytes that are no database for want of their end are told by the end.
             Err(CheckError::NoMeta { .. }) if matches!(trailer, Trailer::Broken(_)) => Err(cut(trailer)),
             Err(CheckError::Spill(source)) => Err(Error::io("keep notes on", "the snapshot", source)),

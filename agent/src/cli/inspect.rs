@@ -4,7 +4,7 @@ use super::args::InspectArgs;
 use super::open::{CLOCK, identity_from};
 use super::output::{Output, grouped, size};
 use super::progress::Progress;
-use crate::capture::{Trailer, Verdict};
+use crate::capture::Verdict;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
 use crate::fetch::{Kind, SnapshotFile};
@@ -45,12 +45,9 @@ pub fn inspect(args: &InspectArgs, output: &Output) -> Result<()> {
     }
 }
 
-/// What is wrong: with the pages, and with the digest behind them.
+/// What is wrong, and why that may be.
 fn findings(verdict: &Verdict, in_use: bool) -> Vec<Finding> {
     let mut findings = verdict.checked.report().findings.clone();
-    if let Trailer::Broken(error) = &verdict.trailer {
-        findings.push(Finding { what: error.to_string(), page: None, offset: None });
-    }
     if in_use && !findings.is_empty() {
         let what =
             "an etcd runs on this file and writes to it: what was read is no one moment. Take a snapshot instead";

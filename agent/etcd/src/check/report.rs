@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::trailer::TrailerError;
+
 /// What a database holds, and what is wrong with it.
 ///
 /// Numbers are exact when [`Report::sound`]; otherwise they cover what could still be reached.
@@ -70,6 +72,24 @@ impl Report {
     /// Whether nothing is wrong. Dangling leases and alarms are facts for the caller to weigh, not damage.
     pub fn sound(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// See [`Checked::hold_to_snapshot`](super::Checked::hold_to_snapshot).
+    pub(super) fn hold_to_snapshot(&mut self, trailer: Option<&TrailerError>) {
+        let mut find = |what: String| self.findings.push(Finding { what, page: None, offset: None });
+        if let Some(error) = trailer {
+            find(error.to_string());
+        }
+        // A server makes both meta pages of a snapshot from one, and ends with the last page in use.
+        if !self.metas_agree {
+            find("the two meta pages of the snapshot do not name the same root".to_owned());
+        }
+        if self.beyond_bytes > 0 {
+            find(format!("the snapshot has {} bytes behind its last page", self.beyond_bytes));
+        }
+        if !self.sound() {
+            (self.hash_kv, self.status_hash) = (None, None);
+        }
     }
 }
 
