@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use etcdfile::{FileSpill, HashKv, Report, StreamCheck, Trailed};
+use serde_json::{Value, json};
 
 use super::etcd::{Server, VERSIONS, snapshot_status};
 use super::{batch, check, fill, new_cluster, own_hash};
@@ -53,6 +54,21 @@ fn compare_other_revisions(server: &Server, file: &Path, report: &Report) {
     assert_eq!(answers, live);
 }
 
+/// Lets buckets grow beyond a page and takes everything out again.
+fn grow_and_empty(server: &Server, dir: &Path) {
+    let leases: Vec<Value> = (1..300).map(|n| json!({ "ID": n.to_string(), "TTL": "3600" })).collect();
+    leases.iter().for_each(|lease| drop(server.post("lease/grant", lease)));
+    (0..300).for_each(|n| drop(server.post("auth/role/add", &json!({ "name": format!("role{n}") }))));
+    let grown = dir.join("grown.db");
+    server.save(&grown);
+    assert_eq!(compare_with_live(server, &grown).leases, 299);
+    leases.iter().for_each(|lease| drop(server.post("lease/revoke", lease)));
+    (0..300).for_each(|n| drop(server.post("auth/role/delete", &json!({ "role": format!("role{n}") }))));
+    let emptied = dir.join("emptied.db");
+    server.save(&emptied);
+    assert_eq!(compare_with_live(server, &emptied).leases, 0);
+}
+
 #[test]
 fn a_snapshot_reads_as_the_live_server_says() {
     for version in VERSIONS {
@@ -61,6 +77,7 @@ fn a_snapshot_reads_as_the_live_server_says() {
         let fresh = dir.path().join("fresh.db");
         server.save(&fresh);
         compare_with_live(&server, &fresh);
+        grow_and_empty(&server, dir.path());
 
         fill(&server);
         let full = dir.path().join("full.db");

@@ -65,7 +65,9 @@ pub fn put(main: i64, sub: i64, key: &str, create: i64, version: u64, value: &[u
         out.push(tag);
         out.extend(varint(n));
     }
-    out.extend([&[0x2a][..], &varint(value.len() as u64), value].concat());
+    if !value.is_empty() {
+        out.extend([&[0x2a][..], &varint(value.len() as u64), value].concat());
+    }
     if lease > 0 {
         out.push(0x30);
         out.extend(varint(lease));
