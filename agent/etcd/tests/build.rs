@@ -7,13 +7,15 @@ mod builder;
 #[allow(dead_code)]
 #[path = "support/etcd.rs"]
 mod etcd;
+#[allow(dead_code)]
+#[path = "support/gateway.rs"]
+mod gateway;
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
-use std::time::Duration;
 
 use builder::{Db, history};
-use etcd::{Server, VERSIONS, free_port, snapshot_status, write_plan};
+use etcd::{Server, VERSIONS, free_url, snapshot_status, write_plan};
 use etcdfile::{Database, MemberSpec, NoSpill, Report, check_file, compact, datadir, rewrite};
 
 fn check(file: &Path) -> Report {
@@ -29,8 +31,11 @@ fn open(path: &Path) -> File {
 /// Some thousand records, some of them large, with deletions, a lease and two compactions, so that pages are free.
 fn fill(server: &Server) {
     let batch = |from: usize, value: &str| {
-        let puts = |start: usize| (start..start + 100).map(|n| format!("put a/{n:05} {value}{n}")).collect::<Vec<_>>();
-        (from..from + 1200).step_by(100).for_each(|start| server.txn(&puts(start)));
+        for start in (from..from + 1200).step_by(100) {
+            let puts =
+                (start..start + 100).map(|n| gateway::put(&format!("a/{n:05}"), format!("{value}{n}").as_bytes(), 0));
+            server.txn(&puts.collect::<Vec<_>>());
+        }
     };
     batch(0, "first-");
     let large = "v".repeat(30_000);
@@ -40,8 +45,7 @@ fn fill(server: &Server) {
     for round in ["second-", "third-"] {
         batch(300, &round.repeat(20));
         server.ctl(&["del", "a/000", "--prefix"]);
-        server.ctl(&["compact", &server.revision().to_string()]);
-        std::thread::sleep(Duration::from_millis(300));
+        server.compact(server.revision());
     }
     server.ctl(&["put", "a/00001", "again"]);
 }
@@ -85,16 +89,14 @@ fn boot_and_churn(version: &'static str, dir: &Path, peer: &str, after: &Report)
     let keys: Vec<&str> = keys.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(keys.len() as u64, after.keys);
     for part in keys.chunks(100) {
-        server.txn(&part.iter().map(|key| format!("put {key} churn")).collect::<Vec<_>>());
+        server.txn(&part.iter().map(|key| gateway::put(key, b"churn", 0)).collect::<Vec<_>>());
     }
-    server.ctl(&["compact", &server.revision().to_string()]);
-    std::thread::sleep(Duration::from_millis(500));
+    server.compact(server.revision());
     for part in keys.chunks(100).skip(1) {
-        server.txn(&part.iter().map(|key| format!("del {key}")).collect::<Vec<_>>());
+        server.txn(&part.iter().map(|key| gateway::delete(key)).collect::<Vec<_>>());
     }
     server.ctl(&["put", "after", "churn"]);
-    server.ctl(&["compact", &(server.revision() - 1).to_string()]);
-    std::thread::sleep(Duration::from_millis(500));
+    server.compact(server.revision() - 1);
     let churned = dir.with_extension("churned.db");
     server.save(&churned);
     agree(&server, &check(&churned));
@@ -117,7 +119,7 @@ fn boot_and_churn(version: &'static str, dir: &Path, peer: &str, after: &Report)
 fn servers_start_from_a_compacted_database_and_work_on_it() {
     for version in VERSIONS {
         let dir = tempfile::tempdir().unwrap();
-        let peer = format!("http://127.0.0.1:{}", free_port());
+        let peer = free_url();
         let source = Server::start(version, "m1", &dir.path().join("source"), &peer);
         fill(&source);
         let snapshot = dir.path().join("snapshot.db");
@@ -127,7 +129,7 @@ fn servers_start_from_a_compacted_database_and_work_on_it() {
         agree(&source, &before);
         drop(source);
         for (compact_first, bump) in [(true, None), (false, Some(1_000_000_000))] {
-            let peer = format!("http://127.0.0.1:{}", free_port());
+            let peer = free_url();
             let to = dir.path().join(format!("compact-{compact_first}"));
             let after = restore(&snapshot, &to, &peer, compact_first, bump);
             assert!(after.db_bytes < before.db_bytes);
@@ -140,12 +142,12 @@ fn servers_start_from_a_compacted_database_and_work_on_it() {
 
 #[test]
 fn servers_rebalance_deep_trees_of_all_page_sizes() {
-    for (version, page_size) in [("3.5", 1024), ("3.6", 1024), ("3.5", 16384), ("3.6", 65536)] {
+    for (version, page_size) in [("3.4", 1024), ("3.7", 1024), ("3.5", 16384), ("3.6", 65536)] {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("built.db");
         let db = Db { page_size, records: history(6000, 3000, 40), per_leaf: 7, ..Db::default() };
         std::fs::write(&source, db.build()).unwrap();
-        let peer = format!("http://127.0.0.1:{}", free_port());
+        let peer = free_url();
         let to = dir.path().join("restored");
         let after = restore(&source, &to, &peer, true, None);
         snapshot_status(version, &to.join("member/snap/db"));

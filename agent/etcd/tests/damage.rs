@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use anatomy::{Anatomy, Part, anatomy};
 use builder::{Db, Items, header, leaf, put, revision};
-use etcdfile::{CheckError, HashKv, NoSpill, Report, StreamCheck, check_file};
+use etcdfile::{CheckError, NoSpill, Report, check_file};
 use model::{Change, Model};
 
 /// A database with its report and the use of its bytes.
@@ -97,15 +97,6 @@ fn notice(before: &Report, damaged: &[u8]) -> Noticed {
         Ok(report) if report != *before => Noticed::Report,
         Ok(_) => Noticed::Nothing,
     }
-}
-
-/// HashKV at the revision of the last compaction, which covers every record that it left.
-fn hash_at_compaction(bytes: &[u8]) -> HashKv {
-    let mut check = StreamCheck::new(NoSpill, 1 << 20);
-    check.feed(bytes).unwrap();
-    let checked = check.into_checked().unwrap();
-    let at = checked.report().compact_revision;
-    checked.hash_kv(at, at).unwrap().unwrap()
 }
 
 /// Changes of all kinds, compacted, with a value of several pages.

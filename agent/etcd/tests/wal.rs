@@ -5,13 +5,16 @@
 #[allow(dead_code)]
 #[path = "support/etcd.rs"]
 mod etcd;
+#[allow(dead_code)]
+#[path = "support/gateway.rs"]
+mod gateway;
 
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use etcd::{Server, VERSIONS, free_port, tools};
+use etcd::{Server, VERSIONS, free_url, tool};
 use etcdfile::wal::{ConfState, EntryKind, HardState, Mark, Record, WalError};
 use etcdfile::{MemberSpec, NewMember, datadir, snap, wal};
 
@@ -272,20 +275,6 @@ fn a_snap_file_that_is_cut_off_or_changed_is_refused() {
     }
 }
 
-/// The tool that restores. 3.4 has no etcdutl: there it is etcdctl.
-// Tests ask the environment where the servers are.
-#[allow(clippy::disallowed_methods)]
-fn restorer(version: &str) -> PathBuf {
-    if version == "3.4" {
-        let own = std::env::var_os("LIFEBOAT_ETCD_3_4").map(PathBuf::from);
-        let dir = own.unwrap_or_else(|| tools("3.5").with_file_name("etcd-3.4"));
-        let tool = dir.join("etcdctl");
-        assert!(tool.exists(), "{} is missing: run ./tests/run, which fetches it", tool.display());
-        return tool;
-    }
-    tools(version).join("etcdutl")
-}
-
 /// The one file in a folder whose name ends so, and the first 100,000 bytes of it; behind those there must be zeros.
 fn head(dir: &Path, end: &str) -> (String, Vec<u8>) {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -301,16 +290,16 @@ fn head(dir: &Path, end: &str) -> (String, Vec<u8>) {
 #[test]
 fn what_etcds_own_restores_write_is_read_and_is_what_we_write() {
     let dir = tempfile::tempdir().unwrap();
-    let peer = format!("http://127.0.0.1:{}", free_port());
+    let peer = free_url();
     let server = Server::start("3.5", "source", &dir.path().join("source"), &peer);
     server.ctl(&["put", "a", "b"]);
     let saved = dir.path().join("saved.db");
     server.save(&saved);
-    for version in ["3.4", "3.5", "3.6", "3.7"] {
+    for version in VERSIONS {
         for me in ["m1", "m2"] {
             let to = dir.path().join(format!("{version}-{me}"));
             let port = if me == "m1" { 24001 } else { 24011 };
-            let out = Command::new(restorer(version))
+            let out = Command::new(tool(version, "etcdutl"))
                 .env("ETCDCTL_API", "3")
                 .args(["snapshot", "restore"])
                 .arg(&saved)
@@ -362,7 +351,7 @@ fn the_log_of_a_running_member_reads() {
     for version in VERSIONS {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("member");
-        let peer = format!("http://127.0.0.1:{}", free_port());
+        let peer = free_url();
         let server = Server::start(version, "m1", &data, &peer);
         (0..20).for_each(|n| {
             server.ctl(&["put", &format!("key-{n}"), &"v".repeat(n * 100)]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::anatomy::Part;
-use super::{Noticed, Sound, hash_at_compaction, notice, outside, real, varied};
+use super::{Noticed, Sound, notice, outside, real, varied};
 
 /// Flips bits of a byte, and holds the outcome against the byte's use.
 fn flip(sound: &Sound, bytes: &mut [u8], at: usize, bits: u8) -> Noticed {
@@ -19,13 +19,12 @@ fn flip(sound: &Sound, bytes: &mut [u8], at: usize, bits: u8) -> Noticed {
         Part::Pointer => noticed != Noticed::Nothing,
         // A key that still lies between what is left of it and what is right of it leads to the same records.
         Part::BranchKey => matches!(noticed, Noticed::Found | Noticed::Nothing),
-        // HashKV at the newest revision leaves out what was alive at the compaction only; an earlier one does not.
-        Part::Record if noticed == Noticed::Nothing => hash_at_compaction(bytes) != hash_at_compaction(&sound.bytes),
-        Part::Record => matches!(noticed, Noticed::Found | Noticed::Hash),
+        // HashKV at the newest revision leaves out what was alive at the compaction only; the hash over everything does not.
+        Part::Record => noticed != Noticed::Nothing,
         // The marks of compactions stand in HashKV's answer.
         Part::Shown => noticed != Noticed::Nothing,
-        // A page cannot tell whether a password, a lease's term or a bucket's name was another one before.
-        Part::Name | Part::Other => matches!(noticed, Noticed::Found | Noticed::Report | Noticed::Nothing),
+        // No page can tell whether a password, a lease's term or a bucket's name was another one before: the hash can.
+        Part::Name | Part::Other => matches!(noticed, Noticed::Found | Noticed::Report),
     };
     bytes[at] ^= bits;
     let page = at / sound.map.page_bytes;
