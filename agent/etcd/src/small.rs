@@ -22,7 +22,7 @@ pub(crate) fn text(value: &[u8]) -> Result<String, &'static str> {
 }
 
 /// A lease's id, which is the key that it is stored under.
-pub(crate) fn lease_id(key: &[u8]) -> Result<i64, &'static str> {
+fn lease_id(key: &[u8]) -> Result<i64, &'static str> {
     let id = eight(key).map_err(|_| "is a lease whose id has not 8 bytes")?;
     Ok(signed(id))
 }

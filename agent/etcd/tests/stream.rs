@@ -125,10 +125,19 @@ fn hash_kv_does_not_answer_what_the_database_cannot_know() {
 }
 
 #[test]
+fn a_lease_that_etcd_could_not_read_is_found() {
+    let key = 5u64.to_be_bytes().to_vec();
+    for (value, what) in [(vec![8, 6, 16, 60], "describes another lease"), (vec![8, 0x85], "does not describe a lease")]
+    {
+        finds(&Db::default().bucket("lease", vec![(key.clone(), value)]).build(), what);
+    }
+}
+
+#[test]
 fn a_report_tells_what_the_small_buckets_say() {
     let member =
         br#"{"id":7242303434546065310,"peerURLs":["http://127.0.0.1:24001"],"name":"m1","clientURLs":["http://c"]}"#;
-    let lease = |id: u64| (id.to_be_bytes().to_vec(), vec![8, 1]);
+    let lease = |id: u8| (u64::from(id).to_be_bytes().to_vec(), vec![8, id, 16, 60]);
     let db = Db {
         records: vec![put(2, 0, "a", 2, 1, b"", 5), put(3, 0, "b", 3, 1, b"", 6), put(4, 0, "b", 3, 2, b"", 7)],
         ..Db::default()

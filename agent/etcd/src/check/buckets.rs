@@ -9,7 +9,7 @@ use crate::identity::bootstrap_cluster_id;
 use crate::io::Spill;
 use crate::mvcc::{Flaw, Revision};
 use crate::num::wide;
-use crate::small::{eight, lease_id, mark, member, text};
+use crate::small::{eight, lease, mark, member, text};
 
 use super::count::{KeyTree, MAX_LEASE_IDS, Records};
 use super::notes::{Revisions, RevisionsNote};
@@ -61,7 +61,7 @@ impl Small {
             (b"alarm", _) => self.alarms = self.alarms.saturating_add(1),
             (b"members", _) => self.members.push(member(key, value)?),
             (b"lease", _) => {
-                self.leases.insert(lease_id(key)?);
+                self.leases.insert(lease(key, value)?.id);
             }
             _ => {}
         }
