@@ -7,6 +7,7 @@
 
 pub mod binary;
 pub mod fake_etcd;
+pub mod objects;
 pub mod pki;
 pub mod real_etcd;
 pub mod s3;
