@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use etcd::{Server, free_url};
-use etcdfile::{Checked, FileSpill, HashKv, Report, StreamCheck, Trailed, check_file};
+use etcdfile::{Checked, Database, FileSpill, HashKv, Report, StreamCheck, Trailed, check_file};
 use model::{Change, Model};
 use serde_json::{Value, json};
 
@@ -239,15 +239,17 @@ impl History {
         let spill = FileSpill::new(tempfile::tempfile().unwrap());
         let whole = check_file(snapshot.as_slice(), spill, 1 << 20).unwrap();
         self.compare_report(&whole);
+        let read = Database::open(snapshot.as_slice()).unwrap();
+        assert_eq!((read.revision(), read.compact_revision()), (whole.revision, whole.compact_revision));
         for _ in 0..3 {
             let checked = self.stream(&snapshot);
             assert_eq!(*checked.report(), whole);
-            self.compare_answers(&checked);
+            self.compare_answers(&checked, &read);
         }
     }
 
     /// Any revision, and any compaction that a member may have done since.
-    fn compare_answers(&mut self, checked: &Checked<FileSpill>) {
+    fn compare_answers(&mut self, checked: &Checked<FileSpill>, read: &Database<'_, [u8]>) {
         let own = self.model.compacted;
         for _ in 0..8 {
             let revision = self.random.within(own.max(1)..self.model.revision + 1);
@@ -256,6 +258,7 @@ impl History {
                 let hash = self.model.hash_kv(revision, compact_revision);
                 let expected = HashKv { hash, revision, compact_revision };
                 assert_eq!(checked.hash_kv(revision, compact_revision).unwrap(), Ok(expected));
+                assert_eq!(read.hash_kv(revision, compact_revision).unwrap(), Ok(expected), "in two passes");
             }
         }
     }
