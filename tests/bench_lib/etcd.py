@@ -21,16 +21,17 @@ def free_port():
 
 
 class Etcd:
-    """A real etcd on loopback with the given data dir, ended by its pid."""
+    """A real etcd on loopback with the given data dir, ended by its pid; `sync`: writes wait for the disk, as they should."""
 
-    def __init__(self, data_dir, log):
+    def __init__(self, data_dir, log, sync=False):
         client, peer = free_port(), free_port()
         self.endpoint, peers = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
         # The cache must not depend on a port of today: a member that is there already keeps its own peer URL.
         command = [tool("etcd"), "--name=bench", f"--data-dir={data_dir}", f"--listen-client-urls={self.endpoint}"]
         command += [f"--advertise-client-urls={self.endpoint}", f"--listen-peer-urls={peers}"]
         command += ["--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=bench=http://127.0.0.1:2380"]
-        command += ["--quota-backend-bytes=8589934592", "--unsafe-no-fsync", "--log-level=warn"]
+        command += ["--quota-backend-bytes=8589934592", "--log-level=warn"]
+        command += [] if sync else ["--unsafe-no-fsync"]
         command += ["--snapshot-count=500", "--snapshot-catchup-entries=50", "--max-wals=1"]
         self.log = log
         with open(log, "ab") as out:

@@ -16,14 +16,17 @@ class Bench:
         run_once([lifeboat, "keygen", "--role", "all", "--out", self.keys])
         self.identity = self.keys / "prove.key"
         self.recipient = (self.keys / "prove.pub").read_text().split()[-1]
-        self.config = work / "config.yaml"
-        self.config.write_text(
-            f"cluster: bench\netcd: {{ endpoints: [{etcd.endpoint}] }}\n"
+
+    def config(self, compare):
+        config = self.work / f"config-{compare}.yaml"
+        config.write_text(
+            f"cluster: bench\netcd: {{ endpoints: [{self.etcd.endpoint}], compare: {compare} }}\n"
             f"stores: [{{ url: \"file://{self.store}\" }}]\n"
             f"keys:\n  recipients: [{self.recipient}]\n"
             f"  signing_keys: {{ backup: {self.keys / 'backup.sign.key'} }}\n"
-            f"schedule: {{ backup: \"*/30 * * * *\" }}\nproof: {{ scratch: {{ dir: {work / 'scratch'} }} }}\n"
+            f"schedule: {{ backup: \"*/30 * * * *\" }}\nproof: {{ scratch: {{ dir: {self.work / 'scratch'} }} }}\n"
         )
+        return config
 
     def clear(self, *names):
         for name in names:
@@ -39,8 +42,8 @@ class Bench:
         self.clear("store", "plain.db", "plain.db.part", "plain.db.zst.age")
         self.store.mkdir()
 
-    def backup(self):
-        return measure([self.lifeboat, "--config", self.config, "backup"], log=self.log)
+    def backup(self, compare="all"):
+        return measure([self.lifeboat, "--config", self.config(compare), "backup"], log=self.log)
 
     def save(self):
         command = [tool("etcdctl"), f"--endpoints={self.etcd.endpoint}", "snapshot", "save", self.work / "plain.db"]
@@ -70,7 +73,8 @@ class Bench:
 
 
 
-OURS_BACKUP, SAVE, SEAL = "lifeboat backup", "etcdctl snapshot save", "etcdctl save, zstd -1 | age"
+OURS_BACKUP, ALONE = "lifeboat backup", "lifeboat backup, compare: off"
+SAVE, SEAL = "etcdctl snapshot save", "etcdctl save, zstd -1 | age"
 OURS_RESTORE, OURS_NO_BUMP, STOCK = "lifeboat restore", "lifeboat restore --no-bump", "age -d | zstd -d, etcdutl restore"
 
 
@@ -98,7 +102,8 @@ def run(options, lifeboat, work):
     print(f"Through a store: database of {db / MIB:.0f} MiB, etcd 3.6; load {load()}\n")
     with Etcd(work / "etcd", work / "etcd.log") as etcd:
         bench = Bench(work, lifeboat, etcd)
-        ways = {OURS_BACKUP: bench.backup, SAVE: bench.save, SEAL: bench.save_seal}
+        alone = lambda: bench.backup("off")
+        ways = {OURS_BACKUP: bench.backup, ALONE: alone, SAVE: bench.save, SEAL: bench.save_seal}
         if options.does("backup"):
             report_backup(alternate(ways, options.runs, bench.before_backup))
         bench.before_backup()
