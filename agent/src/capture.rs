@@ -28,6 +28,6 @@ pub use connect::connect;
 pub use explain::explain;
 pub use failover::first_good;
 pub use member::{Member, order};
-pub use receipt::{CaptureReceipt, Observer, Trailer, Verdict};
+pub use receipt::{CaptureReceipt, Observer, Summed, Summing, Trailer, Understanding, Verdict};
 pub use stream::{Capture, open};
 pub use survey::{Survey, survey};

@@ -6,9 +6,9 @@
 )]
 
 mod compact;
+mod copy;
 mod plan;
 
-use crate::capture::Observer;
 use crate::catalog::Trusted;
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
@@ -25,10 +25,6 @@ pub use plan::{DEFAULT_BUMP, Members, Origin, RestorePlan, Target, plan, require
 
 /// Stands in a `.partial` dir while it is built, so that a later run knows whose it is.
 const MARKER: &str = ".lifeboat-partial";
-/// Pieces read from the plaintext at a time.
-const PIECE_BYTES: usize = 256 << 10;
-/// Pieces between decompression and writing, so that the two run at the same time.
-const PIECES_AHEAD: usize = 4;
 
 /// What was built.
 #[derive(Debug)]
@@ -135,7 +131,7 @@ fn write(plaintext: &mut dyn Read, has_trailer: bool, dir: &Path, plan: &Restore
     }
     let path = dir.join(&data.db);
     let db = create(&path, 0o600)?;
-    let (report, sha256) = copy(plaintext, has_trailer, dir, &db)?;
+    let (report, sha256) = copy::copy(plaintext, has_trailer, dir, &db)?;
     let committed = rewrite::commit(&db, &report, &data.edits).map_err(|source| match source {
         RewriteError::Io { doing, source, .. } => Error::io(doing, path.display(), source),
         other => Error::new(Reason::Damaged, "the database could not be given its new members")
@@ -167,47 +163,6 @@ fn write(plaintext: &mut dyn Read, has_trailer: bool, dir: &Path, plan: &Restore
 fn create(path: &Path, mode: u32) -> Result<File> {
     let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path);
     opened.map_err(|source| Error::io("create", path.display(), source))
-}
-
-/// Reads and decompresses here, and checks and writes on a second thread.
-fn copy(plaintext: &mut dyn Read, has_trailer: bool, notes_dir: &Path, db: &File) -> Result<(Report, Option<Digest>)> {
-    let (send, receive) = std::sync::mpsc::sync_channel::<Vec<u8>>(PIECES_AHEAD);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(move || {
-            let mut observer = if has_trailer { Observer::new(notes_dir) } else { Observer::of_database(notes_dir) };
-            let mut at = 0u64;
-            for piece in receive {
-                observer.push(&piece, |bytes| {
-                    etcdfile::WriteAt::write_all_at(db, bytes, at)?;
-                    at += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                    Ok(())
-                })?;
-            }
-            let (checked, verified) = observer.verdict()?.sound()?;
-            let sha256 = verified.map(|verified| Digest::from_bytes(verified.stream_sha256));
-            Ok((checked.into_report(), sha256))
-        });
-        let read = pump(plaintext, &send);
-        drop(send);
-        let written = writer.join().map_err(|_| Error::new(Reason::Internal, "the writer stopped"))?;
-        // A reader that failed explains a writer that saw too little; a writer that failed explains itself.
-        read.and(written)
-    })
-}
-
-fn pump(plaintext: &mut dyn Read, send: &std::sync::mpsc::SyncSender<Vec<u8>>) -> Result<()> {
-    loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let limit = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
-        plaintext.take(limit).read_to_end(&mut piece).map_err(|source| {
-            Error::new(Reason::Damaged, "the backup cannot be read, decrypted or decompressed to its end")
-                .because(source)
-        })?;
-        // The writer hangs up only when it failed, and its own error is the one to show.
-        if piece.is_empty() || send.send(piece).is_err() {
-            return Ok(());
-        }
-    }
 }
 
 /// Puts the finished dir in place: one rename, between synced parents.

@@ -71,22 +71,28 @@ impl Trailed {
 
     /// Takes the next bytes and hands on those that are certain not to be the trailer: one or two slices.
     pub fn push(&mut self, chunk: &[u8], mut emit: impl FnMut(&[u8])) {
+        let (held, sure) = self.take(chunk);
+        for bytes in [held.as_slice(), chunk.get(..sure).unwrap_or(chunk)] {
+            if !bytes.is_empty() {
+                emit(bytes);
+            }
+        }
+    }
+
+    /// As [`Trailed::push`], for who keeps the chunk: gives the bytes that were held back before and now are certain not to
+    /// be the trailer, and how many bytes of the chunk are.
+    pub fn take(&mut self, chunk: &[u8]) -> (Vec<u8>, usize) {
         let total = self.held.len().saturating_add(chunk.len());
         let sure = total.saturating_sub(TRAILER_BYTES);
         let from_held = sure.min(self.held.len());
         let from_chunk = sure.saturating_sub(from_held);
         let (now, later) = chunk.split_at_checked(from_chunk).unwrap_or((chunk, &[]));
-        if let Some(bytes) = self.held.get(..from_held).filter(|bytes| !bytes.is_empty()) {
-            self.hasher.update(bytes);
-            emit(bytes);
-        }
-        if !now.is_empty() {
-            self.hasher.update(now);
-            emit(now);
-        }
-        self.held.drain(..from_held);
+        let held: Vec<u8> = self.held.drain(..from_held).collect();
+        self.hasher.update(&held);
+        self.hasher.update(now);
         self.held.extend_from_slice(later);
         self.emitted = self.emitted.saturating_add(wide(sure));
+        (held, from_chunk)
     }
 
     /// Ends the stream: its last 32 bytes must be the SHA-256 of all before them.

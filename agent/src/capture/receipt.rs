@@ -86,11 +86,73 @@ impl Observer {
 
     /// What the bytes were. An error only where nothing can be said of them at all.
     pub fn verdict(self) -> Result<Verdict> {
-        let trailer = match self.trailed.map(Trailed::finish) {
+        let (summing, understanding) = self.halves();
+        understanding.finish(summing.finish())
+    }
+
+    /// The two halves of the work, for two threads.
+    pub fn halves(self) -> (Summing, Understanding) {
+        (Summing { trailed: self.trailed }, Understanding { check: self.check })
+    }
+}
+
+/// The half that sums, and tells the database from its trailer.
+pub struct Summing {
+    trailed: Option<Trailed>,
+}
+
+/// A piece that was summed.
+pub struct Summed {
+    /// What had been held back of the piece before.
+    held: Vec<u8>,
+    piece: Vec<u8>,
+    /// What of the piece is the database's for certain.
+    sure: usize,
+}
+
+impl Summing {
+    pub fn take(&mut self, piece: Vec<u8>) -> Summed {
+        match &mut self.trailed {
+            Some(trailed) => {
+                let (held, sure) = trailed.take(&piece);
+                Summed { held, piece, sure }
+            }
+            None => Summed { held: Vec::new(), sure: piece.len(), piece },
+        }
+    }
+
+    pub fn finish(self) -> Trailer {
+        match self.trailed.map(Trailed::finish) {
             None => Trailer::Absent,
             Some(Ok(verified)) => Trailer::Matches(verified),
             Some(Err(error)) => Trailer::Broken(error),
-        };
+        }
+    }
+}
+
+impl Summed {
+    /// The next bytes of the database.
+    pub fn database(&self) -> [&[u8]; 2] {
+        [&self.held, &self.piece[..self.sure]]
+    }
+
+    /// The piece's memory, to be used again.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.piece
+    }
+}
+
+/// The half that understands.
+pub struct Understanding {
+    check: StreamCheck<Notes>,
+}
+
+impl Understanding {
+    pub fn feed(&mut self, database: &[u8]) -> Result<()> {
+        self.check.feed(database).map_err(|source| Error::io("keep notes on", "the snapshot", source))
+    }
+
+    pub fn finish(self, trailer: Trailer) -> Result<Verdict> {
         match self.check.into_checked() {
             Ok(mut checked) => {
                 match &trailer {

@@ -1,0 +1,112 @@
+//! From the plaintext into the database file, checked on the way: one thread reads and decompresses, one sums, one
+//! understands and writes.
+
+use crate::capture::{Observer, Summed, Summing, Understanding};
+use crate::digest::Digest;
+use crate::error::{Error, Reason, Result};
+use etcdfile::{Report, WriteAt as _};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Pieces read from the plaintext at a time.
+const PIECE_BYTES: usize = 256 << 10;
+/// Pieces between two threads, so that all of them run at the same time.
+const PIECES_AHEAD: usize = 4;
+/// As many as can be under way at once: then all of them are used again and again.
+const SPARE_PIECES: usize = 2 * PIECES_AHEAD + 3;
+
+/// Writes the database into `db`, and gives what it is, and the digest of the whole snapshot where it carries one.
+pub(super) fn copy(
+    plaintext: &mut dyn Read,
+    has_trailer: bool,
+    notes_dir: &Path,
+    db: &File,
+) -> Result<(Report, Option<Digest>)> {
+    let observer = if has_trailer { Observer::new(notes_dir) } else { Observer::of_database(notes_dir) };
+    let (mut summing, understanding) = observer.halves();
+    let (to_sum, pieces) = sync_channel::<Vec<u8>>(PIECES_AHEAD);
+    let (to_write, summed) = sync_channel::<Summed>(PIECES_AHEAD);
+    let (give_back, spare) = sync_channel::<Vec<u8>>(SPARE_PIECES);
+    let ended = |_| Error::new(Reason::Internal, "a thread of the restore stopped");
+    std::thread::scope(|scope| {
+        let summer = scope.spawn(move || {
+            sum(&mut summing, pieces, &to_write);
+            summing
+        });
+        let writer = scope.spawn(move || write(understanding, summed, &give_back, db));
+        let read = pump(plaintext, &to_sum, &spare);
+        drop(to_sum);
+        let summing = summer.join().map_err(ended)?;
+        let written = writer.join().map_err(ended)?;
+        // A reader that failed explains a writer that saw too little; a writer that failed explains itself.
+        let understanding = read.and(written)?;
+        // What is written goes to the disk while what was noted is walked through.
+        let syncing = scope.spawn(|| db.sync_data());
+        let verdict = understanding.finish(summing.finish());
+        let synced = syncing.join().map_err(ended)?;
+        let (checked, verified) = verdict?.sound()?;
+        synced.map_err(|source| Error::io("sync", "the database", source))?;
+        let sha256 = verified.map(|verified| Digest::from_bytes(verified.stream_sha256));
+        Ok((checked.into_report(), sha256))
+    })
+}
+
+fn pump(plaintext: &mut dyn Read, to_sum: &SyncSender<Vec<u8>>, spare: &Receiver<Vec<u8>>) -> Result<()> {
+    loop {
+        let mut piece = spare.try_recv().unwrap_or_default();
+        piece.resize(PIECE_BYTES, 0);
+        let read = fill(plaintext, &mut piece).map_err(|source| {
+            Error::new(Reason::Damaged, "the backup cannot be read, decrypted or decompressed to its end")
+                .because(source)
+        })?;
+        piece.truncate(read);
+        // The others hang up only when one of them failed, and its own error is the one to show.
+        if piece.is_empty() || to_sum.send(piece).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads until the buffer is full or nothing comes any more.
+fn fill(plaintext: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match plaintext.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn sum(summing: &mut Summing, pieces: Receiver<Vec<u8>>, to_write: &SyncSender<Summed>) {
+    for piece in pieces {
+        // A writer that hung up tells why itself.
+        if to_write.send(summing.take(piece)).is_err() {
+            return;
+        }
+    }
+}
+
+fn write(
+    mut understanding: Understanding,
+    summed: Receiver<Summed>,
+    give_back: &SyncSender<Vec<u8>>,
+    db: &File,
+) -> Result<Understanding> {
+    let mut at = 0u64;
+    for piece in summed {
+        for bytes in piece.database() {
+            understanding.feed(bytes)?;
+            db.write_all_at(bytes, at).map_err(|source| Error::io("write", "the database", source))?;
+            at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
+        // One that is not wanted back is one too many.
+        drop(give_back.try_send(piece.into_buffer()));
+    }
+    Ok(understanding)
+}
