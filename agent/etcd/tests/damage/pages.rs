@@ -113,7 +113,7 @@ fn set_field(sound: &Sound, bytes: &mut [u8], at: usize, len: usize, value: u64)
     let new = &value.to_le_bytes()[..len];
     bytes[field.clone()].copy_from_slice(new);
     let noticed = notice(&sound.report, bytes);
-    let is_content = !matches!(sound.map.parts[at], Part::Structure | Part::Pointer);
+    let is_content = !matches!(sound.map.parts[at], Part::Structure | Part::Pointer | Part::BranchKey);
     let fits = match noticed {
         Noticed::Found => new != before,
         Noticed::Nothing => new == before || is_content,

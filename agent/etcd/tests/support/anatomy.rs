@@ -81,9 +81,6 @@ impl Walk<'_> {
             self.mark(element + 8, 8, Part::Pointer);
             let key = element + number(self.bytes, element, 4);
             self.mark(key, number(self.bytes, element + 4, 4), Part::BranchKey);
-            if element + 16 == at + 16 + 16 * count {
-                self.mark(element + 4, 4, Part::BranchKey);
-            }
             self.tree(number(self.bytes, element + 8, 8), bucket);
         }
     }
