@@ -93,7 +93,9 @@ impl Keys {
         }
         for record in revisions.records() {
             self.follow(findings, page, record.revision);
+            self.tree.newest = self.tree.newest.max(record.revision.main);
         }
+        self.tree.leased |= revisions.leases().next().is_some();
         self.tree.records = self.tree.records.saturating_add(revisions.len());
     }
 

@@ -40,6 +40,10 @@ pub(super) struct KeyTree {
     /// The note on an inline bucket.
     pub(super) inline: Option<Vec<u8>>,
     pub(super) records: u64,
+    /// The highest revision of a record.
+    pub(super) newest: i64,
+    /// Whether any record names a lease.
+    pub(super) leased: bool,
 }
 
 /// The newest record of each key at a revision, as far as it is a put.
@@ -206,6 +210,9 @@ impl<S: Spill> Records<S> {
 
     /// The number of the first record above a revision.
     fn first_above(&self, at: i64) -> io::Result<u64> {
+        if at >= self.tree.newest {
+            return Ok(self.tree.records);
+        }
         let mut end = 0;
         each_leaf(&self.tree, &self.notes, |first, leaf| {
             if leaf.records().next().is_some_and(|record| record.revision.main <= at) {
@@ -224,6 +231,9 @@ impl<S: Spill> Records<S> {
     pub(super) fn dangling(&self, alive: &Alive, leases: &HashSet<i64>) -> io::Result<Dangling> {
         let mut ids = BTreeSet::new();
         let (mut keys, mut more) = (0u64, false);
+        if !self.tree.leased {
+            return Ok(Dangling::default());
+        }
         each_leaf(&self.tree, &self.notes, |first, leaf| {
             for (index, lease) in leaf.leases() {
                 if alive.records.contains(first.saturating_add(u64::from(index))) && !leases.contains(&lease) {
