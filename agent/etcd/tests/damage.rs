@@ -34,7 +34,7 @@ mod outside {
 use std::time::Duration;
 
 use anatomy::{Anatomy, Part, anatomy};
-use builder::{Db, Items, header, leaf, put, revision};
+use builder::{Db, Items, header, leaf, put, revision, varint};
 use etcdfile::{CheckError, NoSpill, Report, check_file};
 use model::{Change, Model};
 
@@ -156,7 +156,7 @@ fn varied(variant: u8, freelist: bool) -> Vec<u8> {
         text("1f", r#"{"id":31,"peerURLs":["http://a:1"],"name":"one","clientURLs":["http://a:2"]}"#),
         text("a", r#"{"id":10,"peerURLs":["http://b:1","http://c:1"],"isLearner":true}"#),
     ];
-    let lease = |id: &i64| (id.to_be_bytes().to_vec(), vec![8, 7, 16, 60]);
+    let lease = |id: &i64| (id.to_be_bytes().to_vec(), [&[8], &varint(*id as u64)[..], &[16, 60]].concat());
     let users = (0..9).map(|n| text(&format!("user{n}"), &format!("\n\u{5}user{n}a hash of a password")));
     let stale: Vec<fn(u64, usize) -> Vec<u8>> = vec![stale_leaf, stale_claim];
     let db =

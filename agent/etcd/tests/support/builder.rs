@@ -48,7 +48,7 @@ pub fn revision(main: i64, sub: i64) -> Vec<u8> {
     [&main.to_be_bytes()[..], b"_", &sub.to_be_bytes()].concat()
 }
 
-fn varint(mut n: u64) -> Vec<u8> {
+pub fn varint(mut n: u64) -> Vec<u8> {
     let mut out = vec![];
     while n > 127 {
         out.push(n as u8 | 128);
