@@ -1,5 +1,5 @@
 //! From the plaintext into the database file, checked on the way: one thread reads and decompresses, one sums, one
-//! understands and writes.
+//! understands, one writes.
 
 use crate::capture::{Observer, Summed, Summing, Understanding};
 use crate::digest::Digest;
@@ -15,7 +15,7 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Pieces between two threads, so that all of them run at the same time.
 const PIECES_AHEAD: usize = 4;
 /// As many as can be under way at once: then all of them are used again and again.
-const SPARE_PIECES: usize = 2 * PIECES_AHEAD + 3;
+const SPARE_PIECES: usize = 3 * PIECES_AHEAD + 4;
 
 /// Writes the database into `db`, and gives what it is, and the digest of the whole snapshot where it carries one.
 pub(super) fn copy(
@@ -27,21 +27,25 @@ pub(super) fn copy(
     let observer = if has_trailer { Observer::new(notes_dir) } else { Observer::of_database(notes_dir) };
     let (mut summing, understanding) = observer.halves();
     let (to_sum, pieces) = sync_channel::<Vec<u8>>(PIECES_AHEAD);
-    let (to_write, summed) = sync_channel::<Summed>(PIECES_AHEAD);
+    let (to_understand, summed) = sync_channel::<Summed>(PIECES_AHEAD);
+    let (to_write, understood) = sync_channel::<Summed>(PIECES_AHEAD);
     let (give_back, spare) = sync_channel::<Vec<u8>>(SPARE_PIECES);
     let ended = |_| Error::new(Reason::Internal, "a thread of the restore stopped");
     std::thread::scope(|scope| {
         let summer = scope.spawn(move || {
-            sum(&mut summing, pieces, &to_write);
+            sum(&mut summing, pieces, &to_understand);
             summing
         });
-        let writer = scope.spawn(move || write(understanding, summed, &give_back, db));
+        let understander = scope.spawn(move || understand(understanding, summed, &to_write));
+        let writer = scope.spawn(move || write(understood, &give_back, db));
         let read = pump(plaintext, &to_sum, &spare);
         drop(to_sum);
         let summing = summer.join().map_err(ended)?;
+        let understanding = understander.join().map_err(ended)?;
         let written = writer.join().map_err(ended)?;
-        // A reader that failed explains a writer that saw too little; a writer that failed explains itself.
-        let understanding = read.and(written)?;
+        // Whoever failed hung up on the one before; a reader that failed explains those that saw too little.
+        read.and(written)?;
+        let understanding = understanding?;
         // What is written goes to the disk while what was noted is walked through.
         let syncing = scope.spawn(|| db.sync_data());
         let verdict = understanding.finish(summing.finish());
@@ -83,30 +87,40 @@ fn fill(plaintext: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(filled)
 }
 
-fn sum(summing: &mut Summing, pieces: Receiver<Vec<u8>>, to_write: &SyncSender<Summed>) {
+fn sum(summing: &mut Summing, pieces: Receiver<Vec<u8>>, to_understand: &SyncSender<Summed>) {
     for piece in pieces {
-        // A writer that hung up tells why itself.
-        if to_write.send(summing.take(piece)).is_err() {
+        // Whoever hung up tells why itself.
+        if to_understand.send(summing.take(piece)).is_err() {
             return;
         }
     }
 }
 
-fn write(
+fn understand(
     mut understanding: Understanding,
     summed: Receiver<Summed>,
-    give_back: &SyncSender<Vec<u8>>,
-    db: &File,
+    to_write: &SyncSender<Summed>,
 ) -> Result<Understanding> {
-    let mut at = 0u64;
     for piece in summed {
         for bytes in piece.database() {
             understanding.feed(bytes)?;
+        }
+        if to_write.send(piece).is_err() {
+            break;
+        }
+    }
+    Ok(understanding)
+}
+
+fn write(understood: Receiver<Summed>, give_back: &SyncSender<Vec<u8>>, db: &File) -> Result<()> {
+    let mut at = 0u64;
+    for piece in understood {
+        for bytes in piece.database() {
             db.write_all_at(bytes, at).map_err(|source| Error::io("write", "the database", source))?;
             at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         }
         // One that is not wanted back is one too many.
         drop(give_back.try_send(piece.into_buffer()));
     }
-    Ok(understanding)
+    Ok(())
 }

@@ -7,6 +7,7 @@
 //!
 //! Once the database has ended, the scratch space also takes chunks of the caller's own.
 
+use std::cell::RefCell;
 use std::io;
 
 use crate::bolt::{HEADER_BYTES, Header, Malformed};
@@ -27,6 +28,9 @@ const LEASE_BYTES: usize = 12;
 
 /// Notes past the budget are handed to the scratch space in parts of this size.
 const SPILL_BYTES: usize = 256 << 10;
+
+/// The most that is read ahead of what is asked for.
+const AHEAD_BYTES: usize = 64 << 10;
 
 /// Where the note on a page is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,11 +63,56 @@ pub(super) struct Notes<S> {
     spilled: u64,
     /// Bytes of chunks behind the notes.
     chunks: u64,
+    ahead: RefCell<Ahead>,
+}
+
+/// What was read from the scratch space beyond what was asked for. Most databases have their pages nearly in the order
+/// of their trees, so that notes are asked for one after the other; where not, nothing is read that is not asked for.
+#[derive(Debug, Default)]
+struct Ahead {
+    start: u64,
+    bytes: Vec<u8>,
+    /// How much to read at once next time, if the next note follows.
+    next: usize,
+}
+
+impl Ahead {
+    fn end(&self) -> u64 {
+        self.start.saturating_add(wide(self.bytes.len()))
+    }
+
+    /// Fills `out` with what lies at `from` in `spill`, which ends at `end`.
+    fn read(&mut self, spill: &impl Spill, end: u64, from: u64, out: &mut [u8]) -> io::Result<()> {
+        let inside = from.checked_sub(self.start).filter(|_| from < self.end()).map(narrow);
+        if let Some(bytes) = inside.and_then(|at| self.bytes.get(at..)?.get(..out.len())) {
+            out.copy_from_slice(bytes);
+            return Ok(());
+        }
+        let follows = inside.is_some() || from == self.end();
+        self.next = if follows { self.next.saturating_mul(2).clamp(4096, AHEAD_BYTES) } else { 0 };
+        let wanted = self.next.min(narrow(end.saturating_sub(from)));
+        if wanted < out.len() {
+            self.bytes.clear();
+            self.start = from.saturating_add(wide(out.len()));
+            return spill.read_exact_at(out, from);
+        }
+        self.start = from;
+        self.bytes.resize(wanted, 0);
+        let read = spill.read_exact_at(&mut self.bytes, from);
+        if read.is_err() {
+            self.bytes.clear();
+        }
+        read?;
+        let (asked, _) = self.bytes.split_at_checked(out.len()).unwrap_or_default();
+        out.copy_from_slice(asked);
+        Ok(())
+    }
 }
 
 impl<S: Spill> Notes<S> {
     pub(super) fn new(spill: S, budget: usize) -> Self {
-        Notes { slots: Vec::new(), memory: Vec::new(), budget, tail: Vec::new(), spill, spilled: 0, chunks: 0 }
+        let ahead = RefCell::default();
+        Notes { slots: Vec::new(), memory: Vec::new(), budget, tail: Vec::new(), spill, spilled: 0, chunks: 0, ahead }
     }
 
     pub(super) fn budget(&self) -> usize {
@@ -134,7 +183,11 @@ impl<S: Spill> Notes<S> {
             return Ok(());
         }
         out.resize(len, 0);
-        self.spill.read_exact_at(out, behind)
+        // Nothing else holds it while a note is read; if it did, reading without it would be as right.
+        match self.ahead.try_borrow_mut() {
+            Ok(mut ahead) => ahead.read(&self.spill, self.spilled, behind, out),
+            Err(_) => self.spill.read_exact_at(out, behind),
+        }
     }
 
     /// Puts a chunk behind the notes, to which none may be added any more; gives its place.
@@ -310,5 +363,47 @@ impl<'a> Revisions<'a> {
     /// The leases, each with the number of its record in this leaf.
     pub(super) fn leases(self) -> impl Iterator<Item = (u32, i64)> + 'a {
         self.leases.chunks_exact(LEASE_BYTES).filter_map(|lease| Some((le_u32(lease, 0)?, be_i64(lease, 4)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bytes(Vec<u8>);
+
+    impl Spill for Bytes {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            crate::io::ReadAt::read_exact_at(&self.0, buf, offset)
+        }
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_what_is_there_in_any_order() {
+        let all: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let (spill, mut ahead) = (Bytes(all.clone()), Ahead::default());
+        let (mut at, mut random) = (0usize, 1u64);
+        for round in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let len = 1 + (random >> 33) as usize % if round % 100 == 0 { 90_000 } else { 400 };
+            // Mostly one after the other, now and then back or far away.
+            at = match random % 10 {
+                0 => (random >> 20) as usize % all.len(),
+                1 => at.saturating_sub(len),
+                _ => at,
+            };
+            let end = (at + len).min(all.len());
+            let mut out = vec![0; end - at];
+            ahead.read(&spill, all.len() as u64, at as u64, &mut out).unwrap();
+            assert_eq!(out, all[at..end], "{at} to {end} in round {round}");
+            at = end % all.len();
+        }
+        assert!(ahead.bytes.len() <= 90_000.max(AHEAD_BYTES));
+        assert!(ahead.read(&spill, all.len() as u64, all.len() as u64 - 1, &mut [0; 2]).is_err());
     }
 }
