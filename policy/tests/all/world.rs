@@ -8,13 +8,12 @@ use lifeboat_policy::retention::{Action, Facts, Keep, Plan, Rules, TombstoneFact
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// So many cases; as many as `PROPTEST_CASES` says where it is set, for a night's run.
+/// So many cases; where `PROPTEST_CASES` is set, more of them in the same measure as it is more than proptest's own 256: a
+/// case here may be years of a schedule.
 #[allow(clippy::disallowed_methods)] // a test's length is not a decision of the product
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(usual),
-    }
+    let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse::<u32>().ok()).unwrap_or(256);
+    ProptestConfig::with_cases((usual.saturating_mul(wanted) / 256).max(1))
 }
 
 pub(crate) const HOUR: u64 = 3600;

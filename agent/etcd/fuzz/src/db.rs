@@ -76,7 +76,9 @@ pub fn is_untouched(bytes: &[u8]) -> bool {
 }
 
 fn change(bytes: &mut Vec<u8>, input: &mut Input<'_>) {
-    let size = if bytes.get(24..28) == Some(&4096u32.to_le_bytes()) { 4096 } else { 512 };
+    let named = if bytes.get(24..28) == Some(&4096u32.to_le_bytes()) { 4096 } else { 512 };
+    // What was cut off before may leave less than one page.
+    let size = named.min(bytes.len());
     let pages = bytes.len() / size;
     let page = input.place(pages) * size;
     match input.byte() % 9 {
