@@ -1,8 +1,8 @@
 //! Which backup to restore, and what a person must consent to first.
 //!
 //! By default the newest proven backup of the newest lineage. Anything else must be named, and what speaks against it must
-//! be consented to, each by its own word: `unproven` (no proof, or a failed one), `older` (a newer proven one exists),
-//! `unverified` (nothing trusted vouches for it).
+//! be consented to, each by its own word: `unproven` (no proof, or a failed one), `diverged` (its cluster contradicts it, so no
+//! proof counts), `older` (a newer proven one exists), `unverified` (nothing trusted vouches for it).
 
 mod text;
 
@@ -61,6 +61,8 @@ pub enum Want {
 pub struct Allow {
     /// A backup that is not proven or failed its proof.
     pub unproven: bool,
+    /// A backup that most of its cluster, or its own source, contradicted.
+    pub diverged: bool,
     /// A backup older than the newest proven one.
     pub older: bool,
     /// A backup that no trusted key vouches for.
@@ -99,7 +101,7 @@ pub enum RefusalKind {
     NoBackup,
     /// There are backups, but none that is taken without being named.
     NotUsable,
-    /// It may be restored after consent to each of these: `unproven`, `older`, `unverified`.
+    /// It may be restored after consent to each of these: `unproven`, `diverged`, `older`, `unverified`.
     NeedsConsent {
         /// The words for `--allow` that are missing.
         missing: Vec<&'static str>,
@@ -183,8 +185,10 @@ impl<'a> Field<'a> {
     }
 
     fn missing(&self, wanted: &Candidate, allow: Allow) -> Vec<&'static str> {
+        let diverged = wanted.standing.is_diverged();
         let needs = [
-            ("unproven", !wanted.standing.is_proven(), allow.unproven),
+            ("diverged", diverged, allow.diverged),
+            ("unproven", !diverged && !wanted.standing.is_proven(), allow.unproven),
             ("older", self.is_older(wanted), allow.older),
             ("unverified", !wanted.trusted.is_yes(), allow.unverified),
         ];

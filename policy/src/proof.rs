@@ -150,7 +150,7 @@ impl fmt::Display for Because {
             Because::NotTried => f.write_str("not yet"),
             Because::Inconclusive { .. } => f.write_str("inconclusive"),
             Because::TooShallow { level } => write!(f, "only {level}"),
-            Because::Diverged => f.write_str("members differed"),
+            Because::Diverged => f.write_str("its cluster contradicts it"),
         }
     }
 }
@@ -160,6 +160,12 @@ impl Standing {
     #[must_use]
     pub fn is_proven(&self) -> bool {
         matches!(self, Standing::Proven { .. })
+    }
+
+    /// Whether its cluster contradicts it, so that no proof counts.
+    #[must_use]
+    pub fn is_diverged(&self) -> bool {
+        matches!(self, Standing::Unproven { because: Because::Diverged })
     }
 
     /// Whether it is known to be damaged.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use etcd_client::{AlarmAction, AlarmType, Client};
 use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
 use lifeboat_tests::server::wait_until;
-use lifeboat_tests::world::World;
+use lifeboat_tests::world::{World, keyspace};
 use serde_json::Value;
 
 /// What a member's database is searched for when it is to be damaged.
@@ -177,9 +177,29 @@ fn a_source_against_the_majority_is_published_as_evidence_and_another_backup_is_
     let proven = world.json(&["list", "--state", "proven"]);
     let ids: Vec<&Value> = proven["backups"].as_array().unwrap().iter().map(|entry| &entry["id"]).collect();
     assert_eq!(ids, [&good["id"]]);
+    let (dir, bad) = (world.path("data").display().to_string(), evidence["id"].as_str().unwrap());
+    let restore = ["restore", bad, "--data-dir", &dir, "--yes", "--allow", "unproven", "--allow", "older"];
+    world.refused(&restore, 7, "consent_missing").says(&["contradicted by its own cluster", "--allow diverged"]);
     let found = findings(&world);
     let diverged = found.iter().filter(|(kind, _)| kind == "diverged").count();
     assert!(diverged == 2 && found.iter().any(|(_, what)| what.contains("cannot be proven")), "{found:?}");
+}
+
+#[test]
+fn an_etcd_without_a_single_key_is_not_compared_and_not_condemned() {
+    for version in [Etcd::V3_4, Etcd::V3_6] {
+        let world = world(version, 1);
+        world.etcd().etcdctl(&["del", "", "--prefix"]);
+        let revision = keyspace::revision(world.etcd());
+        // etcd now remembers the hash of this very revision, made by another rule.
+        world.etcd().etcdctl(&["compact", &(revision - 1).to_string(), "--physical"]);
+        world.etcd().etcdctl(&["compact", &revision.to_string(), "--physical"]);
+        let entry = world.backup();
+        let manifest = manifest(&world, &entry);
+        assert_eq!((&entry["equality"], &entry["keys"]), (&"not_compared".into(), &0.into()), "{manifest:#}");
+        assert_eq!(manifest.get("unprovable"), None, "{manifest:#}");
+        world.run(&["prove"]).expect_code(0);
+    }
 }
 
 /// Raises an alarm as etcd itself would.

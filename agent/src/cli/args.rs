@@ -279,6 +279,7 @@ pub struct InspectArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AllowWord {
     Unproven,
+    Diverged,
     Older,
     Unverified,
 }

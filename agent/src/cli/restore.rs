@@ -83,6 +83,7 @@ fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Ch
     let allows = |word| args.allow.contains(&word);
     let allow = Allow {
         unproven: allows(AllowWord::Unproven),
+        diverged: allows(AllowWord::Diverged),
         older: allows(AllowWord::Older),
         unverified: allows(AllowWord::Unverified),
     };

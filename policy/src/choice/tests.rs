@@ -48,7 +48,7 @@ fn missing(candidates: &[Candidate], wanted: &Candidate) -> Vec<&'static str> {
     }
 }
 
-const ALL: Allow = Allow { unproven: true, older: true, unverified: true };
+const ALL: Allow = Allow { unproven: true, diverged: true, older: true, unverified: true };
 
 #[test]
 fn the_newest_proven_is_the_default() {
@@ -181,8 +181,26 @@ fn with_no_trust_at_all_one_can_still_name_a_backup() {
     let refusal = by_default(&all).unwrap_err();
     assert_eq!(refusal.text, "none of the 2 backups is vouched for by a trusted key");
     assert!(refusal.hint.contains("lifeboat restore 020000 --allow unproven --allow unverified"));
-    let allow = Allow { unproven: true, unverified: true, older: false };
+    let allow = Allow { unproven: true, unverified: true, ..Allow::default() };
     assert_eq!(choose(&all, &Want::This(all[1].id.clone()), &allow, at(20)).unwrap().id, all[1].id);
+}
+
+#[test]
+fn a_backup_that_its_cluster_contradicts_has_a_word_of_its_own() {
+    let diverged = Standing::Unproven { because: Because::Diverged };
+    let all = [backup("a", 1, unproven()), backup("a", 2, diverged)];
+    let want = Want::This(all[1].id.clone());
+    let unproven = Allow { unproven: true, ..Allow::default() };
+    let refusal = choose(&all, &want, &unproven, at(20)).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::NeedsConsent { missing: vec!["diverged"] });
+    assert!(refusal.text.contains("contradicted by its own cluster") && refusal.hint.ends_with("--allow diverged"));
+    let diverged = Allow { diverged: true, ..Allow::default() };
+    assert_eq!(choose(&all, &want, &diverged, at(20)).unwrap().id, all[1].id);
+    // It is not what a person is sent to first.
+    assert!(by_default(&all).unwrap_err().hint.starts_with(&format!(
+        "name one and consent to what speaks against it: lifeboat restore {} --allow unproven",
+        all[0].id.short(6)
+    )));
 }
 
 #[test]

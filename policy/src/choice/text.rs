@@ -101,6 +101,7 @@ impl Field<'_> {
                 Some(newest) => format!("is older than {}, the newest proven", newest.id.short(self.short)),
                 None => "is of an older lineage: the cluster was restored or re-created since".to_owned(),
             },
+            ("diverged", ..) => "is contradicted by its own cluster, so no proof counts".to_owned(),
             ("unproven", Standing::Failed { level, .. }, _) => format!("failed its proof at {level}"),
             ("unproven", Standing::Unproven { because }, _) => format!("is not proven ({because})"),
             (_, _, Trusted::No(why)) => format!("is not trusted ({why})"),
@@ -110,7 +111,7 @@ impl Field<'_> {
 
     /// The default finds nothing: say which ones a person can name instead, and what they would consent to.
     pub(super) fn none_by_default(&self) -> Refusal {
-        let newest = self.all.iter().copied().find(|c| !c.standing.is_failed());
+        let newest = self.all.iter().copied().find(|c| !c.standing.is_failed() && !c.standing.is_diverged());
         let proven = self.all.iter().copied().find(|c| c.standing.is_proven());
         let mut commands: Vec<String> = vec![];
         for candidate in newest.into_iter().chain(proven).chain(self.all.first().copied()) {

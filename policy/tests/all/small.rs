@@ -109,13 +109,15 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_chosen_without_the_consent_that_it_needs(all in candidates(), pick in any::<prop::sample::Index>(), bits in 0u8..8) {
-        let allow = Allow { unproven: bits & 1 > 0, older: bits & 2 > 0, unverified: bits & 4 > 0 };
+    fn nothing_is_chosen_without_the_consent_that_it_needs(all in candidates(), pick in any::<prop::sample::Index>(), bits in 0u8..16) {
+        let [unproven, older, unverified, diverged] = [1, 2, 4, 8].map(|bit| bits & bit > 0);
+        let allow = Allow { unproven, diverged, older, unverified };
         let wanted = pick.get(&all);
         match choose(&all, &Want::This(wanted.id.clone()), &allow, now()) {
             Ok(choice) => {
                 prop_assert_eq!(&choice.id, &wanted.id);
-                prop_assert!(wanted.standing.is_proven() || allow.unproven);
+                let needed = if wanted.standing.is_diverged() { allow.diverged } else { allow.unproven };
+                prop_assert!(wanted.standing.is_proven() || needed);
                 prop_assert!(wanted.trusted.is_yes() || allow.unverified);
                 let newer_proven = all.iter().any(|c| c.lineage == wanted.lineage && c.trusted.is_yes()
                     && c.standing.is_proven() && (c.revision, c.captured_at) > (wanted.revision, wanted.captured_at));
@@ -124,6 +126,7 @@ proptest! {
             Err(Refusal { kind: RefusalKind::NeedsConsent { missing }, .. }) => {
                 let given = Allow {
                     unproven: allow.unproven || missing.contains(&"unproven"),
+                    diverged: allow.diverged || missing.contains(&"diverged"),
                     older: allow.older || missing.contains(&"older"),
                     unverified: allow.unverified || missing.contains(&"unverified"),
                 };
