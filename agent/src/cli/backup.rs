@@ -5,6 +5,7 @@ use super::open::{self, CLOCK};
 use super::output::{Output, grouped, size};
 use super::progress::Progress;
 use super::{entry, log, prove};
+use crate::catalog::manifest::{Equality, Manifest};
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon;
 use crate::daemon::signals::Shutdown;
@@ -42,6 +43,7 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
         manifest.etcd.member_name,
         entry::seconds(watch.seconds())
     );
+    text.push_str(&format!("live members: {}\n", entry::equality(manifest)));
     if let Some(why) = &published.new_lineage {
         output.remark(&format!("a new history begins with this backup: {why}\n"));
     }
@@ -57,5 +59,18 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     let short = done.id().random_part().len();
     let fields = json!({ "backup": entry::trusted(&done, &opened.yardstick, None, store, short) });
     output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &text);
-    failed.map_or(Ok(()), Err)
+    // A proof that failed is the worse news of the two.
+    failed.map_or_else(|| members_agree(manifest), Err)
+}
+
+/// The backup is taken and published; that members differ is a finding all the same, and `backup` ends with its code.
+fn members_agree(manifest: &Manifest) -> Result<()> {
+    let what = match (&manifest.unprovable, &manifest.equality) {
+        (Some(why), _) => format!("backup {} cannot be proven: {why}", manifest.id),
+        (None, Equality::Differs { found }) => format!("the members of this cluster differ: {found}"),
+        (None, Equality::Equal { .. } | Equality::NotCompared { .. }) => return Ok(()),
+    };
+    Err(Error::new(Reason::Findings, what)
+        .on("compare", manifest.id.as_str())
+        .hint("`lifeboat show BACKUP` lists every member's answer; see LifeboatMembersDiverged in the runbooks"))
 }
