@@ -1,5 +1,7 @@
 //! The stream check on databases built byte by byte.
 
+#[path = "support/answered.rs"]
+mod answered;
 // Each test crate uses its own part of the builder.
 #[allow(dead_code)]
 #[path = "support/builder.rs"]
@@ -44,72 +46,21 @@ fn hashes(records: Items, marks: Option<(i64, i64)>, ask: &[(i64, i64)]) -> Vec<
     ask.iter().map(|(at, compact)| checked.hash_kv(*at, *compact).unwrap().map(|answer| answer.hash)).collect()
 }
 
-fn vector_records() -> Items {
-    vec![
-        put(2, 0, "k1", 2, 1, b"a", 0),
-        put(3, 0, "k2", 3, 1, b"b", 0),
-        put(4, 0, "k1", 2, 2, b"c", 0),
-        del(5, 0, "k2"),
-        put(6, 0, "k3", 6, 1, b"d", 0),
-        put(7, 0, "k4", 7, 1, b"x", 0),
-        put(7, 1, "k5", 7, 1, b"y", 0),
-        del(7, 2, "k1"),
-        put(8, 0, "k4", 7, 2, b"z", 0),
-        del(9, 0, "k3"),
-        del(9, 1, "k4"),
-        del(9, 2, "k5"),
-        put(10, 0, "k1", 10, 1, b"new", 0),
-    ]
-}
-
 #[test]
 fn hash_kv_gives_the_answers_of_real_servers() {
-    // Taken from five versions of etcd; the compaction is simulated, the records are all there.
-    let ask = [
-        (2, -1),
-        (3, -1),
-        (4, -1),
-        (5, -1),
-        (5, 3),
-        (4, 3),
-        (6, 5),
-        (5, 3),
-        (7, 5),
-        (8, 5),
-        (9, 5),
-        (9, 8),
-        (9, 9),
-        (10, 9),
-    ];
-    let live: [u32; 14] = [
-        1141488549, 1806474732, 3484838887, 1370012667, 1750800432, 1935297270, 1942218451, 1750800432, 3711966364,
-        1331485444, 232803010, 4261291858, 1084519789, 4162214610,
-    ];
-    let all = hashes(vector_records(), None, &ask);
-    for ((ask, own), live) in ask.iter().zip(all).zip(live) {
-        assert_eq!(own, Ok(live), "{ask:?}");
+    for (records, answers) in [answered::come_and_gone(), answered::leased(), answered::empty()] {
+        let (ask, live): (Vec<(i64, i64)>, Vec<u32>) = answers.into_iter().unzip();
+        for ((ask, own), live) in ask.iter().zip(hashes(records, None, &ask)).zip(live) {
+            assert_eq!(own, Ok(live), "{ask:?}");
+        }
     }
-    let four = vec![
-        put(2, 0, "foo", 2, 1, b"bar", 0),
-        put(3, 0, "foo", 2, 2, b"bar2", 0),
-        put(4, 0, "a", 4, 1, b"1", 0),
-        del(5, 0, "foo"),
-        put(6, 0, "leased", 6, 1, b"v", 1234567),
-        put(7, 0, "x", 7, 1, b"1", 0),
-        put(7, 1, "y", 7, 1, b"2", 0),
-        del(7, 2, "a"),
-        put(8, 0, "foo", 8, 1, b"again", 0),
-    ];
-    assert_eq!(four[4].1, b"\x0a\x06leased\x10\x06\x18\x06\x20\x01\x2a\x01v\x30\x87\xad\x4b");
-    let ask: Vec<(i64, i64)> = (2..=8).map(|at| (at, -1)).collect();
-    let live = [3305255506, 3581052765, 2499341612, 3966920819, 2938082371, 2100707660, 743227460];
-    assert_eq!(hashes(four, None, &ask), live.map(Ok));
-    assert_eq!(hashes(vec![], None, &[(1, -1)]), [Ok(1084519789)]);
+    let (leased, _) = answered::leased();
+    assert_eq!(leased[4].1, b"\x0a\x06leased\x10\x06\x18\x06\x20\x01\x2a\x01v\x30\x87\xad\x4b");
 }
 
 #[test]
 fn hash_kv_does_not_answer_what_the_database_cannot_know() {
-    let mut records = vector_records();
+    let mut records = answered::come_and_gone().0;
     records.retain(|(key, _)| key > &revision(5, 0));
     records.insert(0, put(4, 0, "k1", 2, 2, b"c", 0));
     let ask = [(6, 5), (6, 3), (4, 5), (11, 5), (4, -1), (0, -1)];
@@ -242,7 +193,7 @@ fn a_value_that_holds_pages_is_still_a_value() {
 
 #[test]
 fn an_inline_key_bucket_reads_as_one_with_pages() {
-    let db = Db { records: vector_records(), ..Db::default() };
+    let db = Db { records: answered::come_and_gone().0, ..Db::default() };
     let inline = sound(&Db { inline_key: true, ..db.clone() }.build());
     assert_eq!(inline.hash_kv, sound(&db.build()).hash_kv);
     assert_eq!((inline.records, inline.keys), (13, 1));
@@ -255,7 +206,7 @@ fn a_lost_revision_is_found() {
     let holed = Db { records, ..Db::default() };
     finds(&holed.build(), "revisions 102 to 102 are missing");
     sound(&holed.marks(150, 150).build());
-    let mut records = vector_records();
+    let mut records = answered::come_and_gone().0;
     records.remove(6);
     finds(&Db { records, ..Db::default() }.build(), "changes of revision 7 are missing before its change 2");
 }
