@@ -55,6 +55,7 @@ pub async fn build(
     let (dir, planned) = (partial.clone(), plan.clone());
     let sink = move |plaintext: &mut dyn Read| write(plaintext, true, &dir, &planned);
     let opened = fetch::opened(store, layout, entry, identities, sink, progress).await;
+    let opened = opened.map_err(|error| advised(error, "use another backup: `lifeboat list`"));
     let signed = opened.and_then(|written| match written.sha256 == Some(entry.manifest.plaintext.sha256) {
         true => Ok(written),
         false => Err(Error::new(Reason::Damaged, "the opened database is not the one the manifest signed")
@@ -77,6 +78,8 @@ pub async fn build_from_file(
         write(&mut *plaintext, file.has_trailer(), &dir, &planned)
     });
     let written = reading.await.map_err(stopped)?;
+    let written = written
+        .map_err(|error| advised(error, "`lifeboat inspect FILE` names all that is wrong with it; use another copy"));
     put_in_place(partial, plan, written).await
 }
 
@@ -93,6 +96,11 @@ async fn put_in_place(partial: PathBuf, plan: RestorePlan, written: Result<Writt
     })
     .await
     .map_err(stopped)?
+}
+
+/// The next step where damage has none yet: what to do about it depends on where the bytes came from.
+fn advised(error: Error, hint: &str) -> Error {
+    if error.reason == Reason::Damaged && error.hint.is_none() { error.hint(hint) } else { error }
 }
 
 fn stopped(source: tokio::task::JoinError) -> Error {

@@ -137,7 +137,11 @@ fn a_file_is_restored_only_knowingly_and_only_for_an_etcd_that_starts_from_it() 
     let mut flipped = bytes.clone();
     flipped[bytes.len() - 5000] ^= 1;
     std::fs::write(&snapshot, &flipped).unwrap();
-    world.refused_bare(&[&words[..], &CONSENT].concat(), 8, "damaged").says(&["is not what etcd sent"]);
+    world.refused_bare(&[&words[..], &CONSENT].concat(), 8, "damaged").says(&[
+        "is not what etcd sent",
+        "lifeboat inspect FILE",
+        "use another copy",
+    ]);
     assert!(!dir.exists() && !world.path("data.partial").exists(), "nothing half done is left");
 }
 

@@ -20,9 +20,8 @@ pub struct CaptureReceipt {
 
 /// Watches the bytes of a snapshot, database and trailer, in any chunking; or of a database alone.
 pub struct Observer {
-    /// None where the bytes are a database file, which carries no digest.
-    trailed: Option<Trailed>,
-    check: StreamCheck<Notes>,
+    summing: Summing,
+    understanding: Understanding,
 }
 
 /// What the bytes were, sound or not.
@@ -43,27 +42,28 @@ pub enum Trailer {
 impl Observer {
     /// `notes_dir` is where notes go that do not fit in memory; nothing is created there before that.
     pub fn new(notes_dir: &Path) -> Self {
-        Observer { trailed: Some(Trailed::new()), ..Observer::of_database(notes_dir) }
+        Observer { summing: Summing { trailed: Some(Trailed::new()) }, ..Observer::of_database(notes_dir) }
     }
 
     /// As `new`, for the bytes of a database file without the digest that a snapshot ends with.
     pub fn of_database(notes_dir: &Path) -> Self {
-        Observer { trailed: None, check: StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES) }
+        let check = StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES);
+        Observer { summing: Summing { trailed: None }, understanding: Understanding { check } }
     }
 
     /// Takes the next bytes and hands the database's own on to `emit`, without the trailer.
     pub fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<()> {
         let (mut noted, mut emitted) = (Ok(()), Ok(()));
-        let check = &mut self.check;
+        let understanding = &mut self.understanding;
         let mut take = |db: &[u8]| {
-            noted = std::mem::replace(&mut noted, Ok(())).and_then(|()| check.feed(db));
+            noted = std::mem::replace(&mut noted, Ok(())).and_then(|()| understanding.feed(db));
             emitted = std::mem::replace(&mut emitted, Ok(())).and_then(|()| emit(db));
         };
-        match &mut self.trailed {
+        match &mut self.summing.trailed {
             Some(trailed) => trailed.push(bytes, take),
             None => take(bytes),
         }
-        noted.map_err(|source| Error::io("keep notes on", "the snapshot", source))?;
+        noted?;
         emitted.map_err(|source| Error::io("write", "the database", source))
     }
 
@@ -74,7 +74,21 @@ impl Observer {
 
     /// As `finish`, and what was read stays ready for questions about HashKV.
     pub fn finish_checked(self) -> Result<(CaptureReceipt, Checked<Notes>)> {
-        let (checked, verified) = self.verdict()?.sound()?;
+        // These come from a member, and another one can be asked.
+        let again = |error: Error| match error.reason {
+            Reason::Damaged => {
+                error.hint("the stream was cut or altered on its way; it is tried again with the next member or slot")
+            }
+            _ => error,
+        };
+        let verdict = self.verdict().map_err(again)?;
+        let whole = !matches!(verdict.trailer, Trailer::Broken(_));
+        let (checked, verified) = verdict.sound().map_err(|error| match whole {
+            true => error.hint(
+                "this member's own file is damaged: compare the members with `etcdctl endpoint hashkv`, then replace it",
+            ),
+            false => again(error),
+        })?;
         let verified = verified.ok_or_else(|| Error::new(Reason::Internal, "a database alone gives no receipt"))?;
         let receipt = CaptureReceipt {
             report: checked.report().clone(),
@@ -86,18 +100,18 @@ impl Observer {
 
     /// What the bytes were. An error only where nothing can be said of them at all.
     pub fn verdict(self) -> Result<Verdict> {
-        let (summing, understanding) = self.halves();
-        understanding.finish(summing.finish())
+        self.understanding.finish(self.summing.finish())
     }
 
     /// The two halves of the work, for two threads.
     pub fn halves(self) -> (Summing, Understanding) {
-        (Summing { trailed: self.trailed }, Understanding { check: self.check })
+        (self.summing, self.understanding)
     }
 }
 
 /// The half that sums, and tells the database from its trailer.
 pub struct Summing {
+    /// None where the bytes are a database file, which carries no digest.
     trailed: Option<Trailed>,
 }
 
@@ -190,8 +204,7 @@ fn damaged(what: String) -> Error {
 }
 
 fn cut(trailer: Trailer) -> Error {
-    let error = damaged("the snapshot is not what etcd sent".to_owned())
-        .hint("the stream was cut or altered on its way; it is tried again with the next member or slot");
+    let error = damaged("the snapshot is not what etcd sent".to_owned());
     match trailer {
         Trailer::Broken(source) => error.because(source),
         Trailer::Absent | Trailer::Matches(_) => error,
@@ -201,7 +214,5 @@ fn cut(trailer: Trailer) -> Error {
 fn unsound(report: &Report) -> Error {
     let first: Vec<String> = report.findings.iter().take(3).map(|finding| finding.what.clone()).collect();
     let text = format!("the database is not sound, {} findings: {}", report.findings.len(), first.join("; "));
-    Error::new(Reason::Damaged, text)
-        .on("check", "the snapshot")
-        .hint("this member's own file is damaged: compare the members with `etcdctl endpoint hashkv`, then replace it")
+    damaged(text)
 }
