@@ -3,6 +3,7 @@
 mod fault;
 pub mod key;
 mod open;
+mod source;
 mod upload;
 
 use crate::error::{Error, Reason, Result};
@@ -14,6 +15,8 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use source::Source;
 
 pub use key::{Kind, Layout, ObjectKey};
 pub use upload::{Upload, settle};
@@ -27,7 +30,7 @@ const FOLDER_PIECE_BYTES: usize = 256 << 10;
 /// One place that keeps backups, seen through its prefix.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<dyn ObjectStore>,
+    source: Source,
     name: String,
     url: String,
     prefix: Path,
@@ -64,6 +67,11 @@ impl Store {
         error
     }
 
+    /// What talks to the store now; credentials that changed are in use from the next call on.
+    fn inner(&self) -> Arc<dyn ObjectStore> {
+        self.source.client().objects
+    }
+
     fn count(&self, operation: &'static str) {
         metrics::counter!("lifeboat_store_requests_total", "store" => self.name.clone(), "operation" => operation)
             .increment(1);
@@ -73,7 +81,7 @@ impl Store {
     pub async fn check(&self) -> Result<()> {
         self.count("list");
         self.require_folder()?;
-        match self.inner.list(Some(&self.prefix)).next().await {
+        match self.inner().list(Some(&self.prefix)).next().await {
             Some(Err(source)) => Err(self.failed("list", &self.url, source)),
             Some(Ok(_)) | None => Ok(()),
         }
@@ -98,7 +106,7 @@ impl Store {
         let path = key.below(&self.prefix);
         self.require_folder()?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.inner.put_opts(&path, bytes.clone().into(), options).await {
+        match self.inner().put_opts(&path, bytes.clone().into(), options).await {
             Ok(_) => Ok(()),
             Err(source @ (object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })) => {
                 if self.read(key, bytes.len() as u64 + 1).await? == bytes {
@@ -114,7 +122,7 @@ impl Store {
     pub async fn upload(&self, key: &ObjectKey) -> Result<Upload> {
         self.count("upload");
         self.require_folder()?;
-        let started = self.inner.put_multipart(&key.below(&self.prefix)).await;
+        let started = self.inner().put_multipart(&key.below(&self.prefix)).await;
         started
             .map(|inner| Upload::new(inner, self.clone(), key.clone()))
             .map_err(|source| self.failed("upload", key.as_str(), source))
@@ -124,7 +132,7 @@ impl Store {
     pub async fn read(&self, key: &ObjectKey, cap: u64) -> Result<Bytes> {
         self.count("read");
         let fail = |source| self.failed("read", key.as_str(), source);
-        let answer = self.inner.get(&key.below(&self.prefix)).await.map_err(fail)?;
+        let answer = self.inner().get(&key.below(&self.prefix)).await.map_err(fail)?;
         if answer.meta.size > cap {
             let found = answer.meta.size;
             return Err(Error::new(Reason::Damaged, format!("{key} has {found} bytes, more than the {cap} allowed"))
@@ -147,7 +155,7 @@ impl Store {
         self.count("read_range");
         let wanted = range.end.saturating_sub(range.start);
         let bytes = self
-            .inner
+            .inner()
             .get_range(&key.below(&self.prefix), range)
             .await
             .map_err(|source| self.failed("read", key.as_str(), source))?;
@@ -187,7 +195,7 @@ impl Store {
     /// Size and store time of an object, or `None` on the store's own "not found".
     pub async fn head(&self, key: &ObjectKey) -> Result<Option<Found>> {
         self.count("head");
-        match self.inner.head(&key.below(&self.prefix)).await {
+        match self.inner().head(&key.below(&self.prefix)).await {
             Ok(meta) => Ok(self.found(meta)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(self.failed("head", key.as_str(), source)),
@@ -200,7 +208,7 @@ impl Store {
         let path =
             folder.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part));
         let listed: Vec<_> = self
-            .inner
+            .inner()
             .list(Some(&path))
             .try_filter_map(|meta| futures::future::ready(Ok(self.found(meta))))
             .try_collect()
@@ -215,7 +223,7 @@ impl Store {
     pub async fn folders(&self) -> Result<Vec<String>> {
         self.count("list");
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
-        let listed = self.inner.list_with_delimiter(prefix).await;
+        let listed = self.inner().list_with_delimiter(prefix).await;
         let listed = listed.map_err(|source| self.failed("list", &self.url, source))?;
         let mut names: Vec<String> =
             listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect();
@@ -226,7 +234,7 @@ impl Store {
     /// Removes one of our objects. Only `prune` calls this, with keys that a plan named. One that is gone already is fine.
     pub async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.count("delete");
-        match self.inner.delete(&key.below(&self.prefix)).await {
+        match self.inner().delete(&key.below(&self.prefix)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(source) => Err(self.failed("delete", key.as_str(), source)),
         }

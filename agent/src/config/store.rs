@@ -1,13 +1,14 @@
 //! `stores`: where backups go, and object_store's options for getting there.
 
-use super::StoreConfig;
 use super::cursor::{Cursor, Fields, LEAVE_OUT, NOT_YET, Reading, shown};
 use super::env::Env;
 use super::finding::{Finding, into_error};
+use super::location::{Location, URL_FIX};
 use super::nearest::nearest;
+use super::options::{self, OptionKind, StoreOption};
 use super::tree::{self, Kind, Node, Place};
-use crate::error::{Error, Result};
-use object_store::aws::AmazonS3ConfigKey;
+use super::{Lock, LockMode, Provider, ReadBack, StoreConfig};
+use crate::error::{Error, Reason, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,121 +16,29 @@ use std::time::Duration;
 /// One request with its body. Long enough for a part of a few MiB on a slow line, short enough for a retry in time.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-const FIELDS: &[&str] = &["url", "name", "options", "options_file", "timeout"];
-const LATER: &[&str] = &["lock", "bandwidth", "read_back", "keep"];
-const URL_FIX: &str = "write s3://bucket/prefix or file:///absolute/path";
+const FIELDS: &[&str] =
+    &["url", "name", "options", "options_file", "ca_file", "lock", "bandwidth", "read_back", "timeout"];
+const LATER: &[&str] = &["keep"];
 
-/// Names that people know and object_store takes; `from_str` decides, this list is for guessing what was meant.
-const KNOWN_OPTIONS: &[&str] = &[
-    "access_key_id",
-    "allow_http",
-    "allow_invalid_certificates",
-    "checksum_algorithm",
-    "conditional_put",
-    "connect_timeout",
-    "container_authorization_token_file",
-    "container_credentials_full_uri",
-    "container_credentials_relative_uri",
-    "copy_if_not_exists",
-    "default_region",
-    "disable_bulk_delete",
-    "disable_system_certificates",
-    "disable_tagging",
-    "endpoint",
-    "endpoint_url_sts",
-    "http1_only",
-    "http2_only",
-    "imdsv1_fallback",
-    "metadata_endpoint",
-    "pool_idle_timeout",
-    "pool_max_idle_per_host",
-    "proxy_ca_certificate",
-    "proxy_excludes",
-    "proxy_url",
-    "randomize_addresses",
-    "read_timeout",
-    "region",
-    "request_payer",
-    "role_arn",
-    "role_session_name",
-    "s3_express",
-    "secret_access_key",
-    "server_side_encryption",
-    "session_token",
-    "skip_signature",
-    "sse_bucket_key_enabled",
-    "sse_customer_key_base64",
-    "sse_kms_key_id",
-    "unsigned_payload",
-    "user_agent",
-    "virtual_hosted_style_request",
-    "web_identity_token_file",
-];
-
-/// The same word, as object_store spells it, for every alias of a secret.
-const SECRETS: &[&str] = &["aws_secret_access_key", "aws_session_token", "aws_sse_customer_key_base64"];
-
-/// A store's URL, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Location {
-    /// Percent-decoded and absolute.
-    File(PathBuf),
-    /// `prefix` has no slash at either end and may be empty.
-    S3 { bucket: String, prefix: String },
-}
-
-impl Location {
-    /// Why a URL is none, and what to write instead.
-    pub fn parse(text: &str) -> std::result::Result<Location, (String, String)> {
-        let bad = |what: &str, fix: &str| Err((what.to_string(), fix.to_string()));
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return bad("a store is a URL", URL_FIX);
-        };
-        if text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#')) {
-            return bad("a store's URL has no spaces, ? or #", URL_FIX);
-        }
-        match scheme {
-            "s3" => parse_s3(rest),
-            "file" if !rest.starts_with('/') => {
-                bad("file:// needs an absolute path, with three slashes", "write file:///absolute/path")
-            }
-            "file" => match url::Url::parse(text).ok().and_then(|url| url.to_file_path().ok()) {
-                Some(path) if path.parent().is_some() => Ok(Location::File(path)),
-                Some(_) => bad("file:/// is the root of this machine", "name a folder: file:///var/backups/etcd"),
-                None => bad("not a file URL", "write file:///absolute/path"),
-            },
-            "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" => {
-                Err((format!("{scheme}:// {NOT_YET}"), URL_FIX.to_string()))
-            }
-            "s3a" | "http" | "https" => bad(
-                "a store is named by bucket, its server by an option",
-                "write s3://bucket/prefix, and options: { endpoint: https://host }",
-            ),
-            _ => Err((format!("unknown scheme `{}`", shown(scheme)), URL_FIX.to_string())),
-        }
-    }
-}
-
-fn parse_s3(rest: &str) -> std::result::Result<Location, (String, String)> {
-    const FIX: &str = "write s3://bucket/prefix";
-    let bad = |what: &str, fix: &str| Err((what.to_string(), fix.to_string()));
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket.contains('@') {
-        return bad("a store's URL carries no credentials", "put them into options_file");
-    }
-    let letters =
-        bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_'));
-    if !letters || !(3..=63).contains(&bucket.len()) {
-        return bad("a bucket's name has 3 to 63 of a-z 0-9 . -", FIX);
-    }
-    let prefix = prefix.trim_end_matches('/');
-    if !prefix.is_empty() && object_store::path::Path::parse(prefix).is_err() {
-        return bad("not a prefix: it has an empty or relative part, or an odd character", FIX);
-    }
-    Ok(Location::S3 { bucket: bucket.to_string(), prefix: prefix.to_string() })
-}
+/// Object lock takes whole days; more than a century is a typing error that nobody could ever undo.
+const LONGEST_LOCK_DAYS: u32 = 36_500;
 
 impl StoreConfig {
+    /// A store with nothing but its name and URL.
+    pub fn plain(name: impl Into<String>, url: impl Into<String>) -> StoreConfig {
+        StoreConfig {
+            name: name.into(),
+            url: url.into(),
+            options: BTreeMap::new(),
+            options_file: None,
+            ca_file: None,
+            lock: None,
+            bandwidth: None,
+            read_back: ReadBack::Full,
+            timeout: REQUEST_TIMEOUT,
+        }
+    }
+
     /// A store from the command line, checked like one from a config. Secrets are let through here: on the day of a
     /// restore there may be nothing but what somebody types.
     pub fn from_options(url: &str, options: &[(String, String)]) -> Result<StoreConfig> {
@@ -149,16 +58,12 @@ impl StoreConfig {
         let options = cursor.map(|cursor| read_options(&cursor, location.as_ref().map(|(_, l)| l), Secrets::Allowed));
         let findings = reading.finish();
         match location {
-            Some((url, _)) if findings.is_empty() => Ok(StoreConfig {
-                name: "main".to_string(),
-                url,
-                options: options.unwrap_or_default(),
-                options_file: None,
-                timeout: REQUEST_TIMEOUT,
-            }),
+            Some((url, _)) if findings.is_empty() => {
+                Ok(StoreConfig { options: options.unwrap_or_default(), ..StoreConfig::plain("main", url) })
+            }
             _ => {
                 let mut error = into_error(&findings);
-                error.reason = crate::error::Reason::Usage;
+                error.reason = Reason::Usage;
                 error.hint = None;
                 Err(error)
             }
@@ -167,9 +72,8 @@ impl StoreConfig {
 
     /// The URL taken apart.
     pub fn location(&self) -> Result<Location> {
-        Location::parse(&self.url).map_err(|(what, fix)| {
-            Error::new(crate::error::Reason::Config, format!("store {}: {what}", self.name)).hint(fix)
-        })
+        Location::parse(&self.url)
+            .map_err(|(what, fix)| Error::new(Reason::Config, format!("store {}: {what}", self.name)).hint(fix))
     }
 
     /// The options with those of `options_file`, which is read now and wins. It is a mapping of option to value, and
@@ -236,13 +140,56 @@ fn read_store(cursor: &Cursor<'_>) -> Option<StoreConfig> {
     let name = fields.get("name").and_then(|c| read_name(&c)).unwrap_or_else(|| "main".to_string());
     let kind = location.as_ref().map(|(_, location)| location);
     let options = fields.get("options").map(|c| read_options(&c, kind, Secrets::Refused)).unwrap_or_default();
-    let options_file = read_options_file(&fields, kind);
-    let timeout = fields.get("timeout").and_then(|c| c.positive_duration()).unwrap_or(REQUEST_TIMEOUT);
-    Some(StoreConfig { name, url: location?.0, options, options_file, timeout })
+    let path = |name| read_file_of_bucket(&fields, name, kind);
+    let (options_file, ca_file) = (path("options_file"), path("ca_file"));
+    Some(StoreConfig {
+        options,
+        options_file,
+        ca_file,
+        lock: fields.get("lock").and_then(|c| read_lock(&c, kind)),
+        bandwidth: fields.get("bandwidth").and_then(|c| read_bandwidth(&c)),
+        read_back: fields.get("read_back").and_then(|c| c.word(READ_BACKS)).unwrap_or(ReadBack::Full),
+        timeout: fields.get("timeout").and_then(|c| c.positive_duration()).unwrap_or(REQUEST_TIMEOUT),
+        ..StoreConfig::plain(name, location?.0)
+    })
 }
 
-fn read_options_file(fields: &Fields<'_>, location: Option<&Location>) -> Option<PathBuf> {
-    let cursor = fields.get("options_file")?;
+const READ_BACKS: &[(&str, ReadBack)] = &[("full", ReadBack::Full), ("head", ReadBack::Head)];
+
+/// Bytes a second, written as a size.
+fn read_bandwidth(cursor: &Cursor<'_>) -> Option<u64> {
+    let bytes = cursor.size()?;
+    if bytes == 0 {
+        cursor.error("zero bytes a second move nothing", "write the most a second may carry, such as 20MiB");
+        return None;
+    }
+    Some(bytes)
+}
+
+fn read_lock(cursor: &Cursor<'_>, location: Option<&Location>) -> Option<Lock> {
+    const MODES: &[(&str, LockMode)] = &[("governance", LockMode::Governance), ("compliance", LockMode::Compliance)];
+    const DAYS: &str = "write the days that nobody may delete an object, such as days: 14";
+    if location.is_some_and(|location| location.provider() != Some(Provider::S3)) {
+        cursor.error(
+            "an object's lock can be sent to S3 only",
+            "leave it out, and give the bucket or container a retention policy of its own",
+        );
+        return None;
+    }
+    let fields = cursor.fields(&["mode", "days"])?;
+    let mode = fields.need("mode", "write mode: compliance, or mode: governance").and_then(|c| c.word(MODES));
+    let days = fields.need("days", DAYS)?;
+    let count = days.whole::<u32>()?;
+    if !(1..=LONGEST_LOCK_DAYS).contains(&count) {
+        days.error(format!("an object is locked for 1 to {LONGEST_LOCK_DAYS} days"), DAYS);
+        return None;
+    }
+    Some(Lock { mode: mode?, days: count })
+}
+
+/// A folder has no options, and no server whose certificate could be checked.
+fn read_file_of_bucket(fields: &Fields<'_>, name: &str, location: Option<&Location>) -> Option<PathBuf> {
+    let cursor = fields.get(name)?;
     if let Some(Location::File(_)) = location {
         cursor.error("a file:// store takes no options", LEAVE_OUT);
     }
@@ -282,10 +229,15 @@ fn read_options(cursor: &Cursor<'_>, location: Option<&Location>, secrets: Secre
         cursor.error("a file:// store takes no options", LEAVE_OUT);
         return BTreeMap::new();
     }
+    // A URL that is none has a finding of its own; of its options only those that nobody has are findings too.
+    let providers = match location.and_then(Location::provider) {
+        Some(provider) => vec![provider],
+        None => Provider::ALL.to_vec(),
+    };
     let mut by_meaning: BTreeMap<String, &str> = BTreeMap::new();
     let mut options = BTreeMap::new();
     for (name, value) in entries {
-        let Some(meaning) = check_option(name, &value, secrets) else {
+        let Some(meaning) = check_option(&providers, name, &value, secrets) else {
             continue;
         };
         if let Some(other) = by_meaning.insert(meaning, name) {
@@ -299,39 +251,41 @@ fn read_options(cursor: &Cursor<'_>, location: Option<&Location>, secrets: Secre
 }
 
 /// What object_store calls this option, if it may be used here.
-fn check_option(name: &str, value: &Cursor<'_>, secrets: Secrets) -> Option<String> {
-    let Ok(key) = name.parse::<AmazonS3ConfigKey>() else {
-        let what = match nearest(name, KNOWN_OPTIONS.iter().copied()) {
+fn check_option(providers: &[Provider], name: &str, value: &Cursor<'_>, secrets: Secrets) -> Option<String> {
+    let Some(option) = providers.iter().find_map(|provider| StoreOption::of(*provider, name)) else {
+        let what = match nearest(name, providers.iter().flat_map(|provider| options::known(*provider))) {
             Some(near) => format!("unknown option `{}`: did you mean `{near}`?", shown(name)),
             None => format!("unknown option `{}`", shown(name)),
         };
-        value.error(what, "use object_store's S3 option names, such as region, endpoint, allow_http, role_arn");
+        let fix = match providers {
+            [one] => format!("use object_store's {one} option names, such as {}", options::examples(*one)),
+            _ => "use object_store's option names".to_owned(),
+        };
+        value.error(what, fix);
         return None;
     };
-    let meaning = key.as_ref().to_string();
-    if secrets == Secrets::Refused && SECRETS.contains(&meaning.as_str()) {
-        let what = format!("`{name}` is a secret, and secrets are never written into the config");
-        value.error(what, "put it into options_file");
-        return None;
-    }
-    match (key, &value.node.kind) {
-        (AmazonS3ConfigKey::Bucket, _) => {
+    let refused = secrets == Secrets::Refused;
+    match (option.kind, &value.node.kind) {
+        (OptionKind::Bucket, _) => {
             value.error("the bucket is named by `url`", LEAVE_OUT);
             None
         }
-        (AmazonS3ConfigKey::Client(object_store::ClientConfigKey::Timeout), _) => {
+        (OptionKind::Timeout, _) => {
             value.error("the time for a request is the store's own `timeout`", "write timeout beside url");
             None
         }
-        (AmazonS3ConfigKey::Client(object_store::ClientConfigKey::ProxyUrl), Kind::Scalar { text, .. })
-            if secrets == Secrets::Refused && text.contains('@') =>
-        {
+        (OptionKind::Secret, _) if refused => {
+            let what = format!("`{name}` is a secret, and secrets are never written into the config");
+            value.error(what, "put it into options_file");
+            None
+        }
+        (OptionKind::Proxy, Kind::Scalar { text, .. }) if refused && text.contains('@') => {
             value.error(
                 "this proxy URL carries a password, and secrets are never written into the config",
                 "put it into options_file",
             );
             None
         }
-        _ => Some(meaning),
+        _ => Some(option.meaning),
     }
 }

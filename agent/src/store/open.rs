@@ -1,36 +1,58 @@
-//! From a config's store to a client that is ready: URL, options, timeouts, retries.
+//! From a config's store to a client that is ready: URL, options, certificates, timeouts, retries.
 
 use super::Store;
-use crate::config::{Location, StoreConfig};
+use super::source::Source;
+use crate::config::{Location, Provider, StoreConfig};
 use crate::error::{Error, Reason, Result};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Five tries within two minutes: longer waits belong to the caller's own deadline, not to one request.
 const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_secs(120);
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// What talks to a store. Beside the common view S3 has one of its own, for what object_store has no call for.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub objects: Arc<dyn ObjectStore>,
+    #[expect(dead_code, reason = "object lock and the sweep of leftovers sign their own requests with it")]
+    pub s3: Option<AmazonS3>,
+}
 
 impl Store {
     pub fn open(config: &StoreConfig) -> Result<Store> {
         let (name, url) = (config.name.clone(), config.url.clone());
         match config.location()? {
             Location::File(path) => {
-                let (inner, prefix) = open_folder(&path, &url)?;
-                Ok(Store { inner, name, url, prefix, folder: Some(path) })
+                let source = Source::fixed(Client { objects: open_folder(&path, &url)?, s3: None });
+                Ok(Store { source, name, url, prefix: Path::default(), folder: Some(path) })
             }
-            Location::S3 { bucket, prefix } => {
-                let (inner, prefix) = open_s3(&bucket, &prefix, config)?;
-                Ok(Store { inner, name, url, prefix, folder: None })
+            Location::Bucket { provider, prefix } => {
+                let prefix = Path::parse(prefix).map_err(|source| {
+                    Error::new(Reason::Config, format!("the prefix of {url} is not a valid object path"))
+                        .because(source)
+                })?;
+                Ok(Store { source: Source::of_bucket(config, provider)?, name, url, prefix, folder: None })
             }
         }
     }
+
+    /// A store over a client that exists already: how a test puts a fault, or a store in memory, under everything else.
+    pub fn over(name: &str, url: &str, objects: Arc<dyn ObjectStore>) -> Store {
+        let source = Source::fixed(Client { objects, s3: None });
+        Store { source, name: name.to_owned(), url: url.to_owned(), prefix: Path::default(), folder: None }
+    }
 }
 
-fn open_folder(path: &std::path::Path, url: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
+fn open_folder(path: &std::path::Path, url: &str) -> Result<Arc<dyn ObjectStore>> {
     if !path.is_dir() {
         // Never made here: an unmounted volume would silently become a folder on the root disk.
         let text = format!("the store's folder {} does not exist", path.display());
@@ -41,34 +63,101 @@ fn open_folder(path: &std::path::Path, url: &str) -> Result<(Arc<dyn ObjectStore
     let folder = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| super::fault::classify("open", url, url, source))?
         .with_fsync(true);
-    Ok((Arc::new(folder), Path::default()))
+    Ok(Arc::new(folder))
 }
 
-fn open_s3(bucket: &str, prefix: &str, config: &StoreConfig) -> Result<(Arc<dyn ObjectStore>, Path)> {
-    let url = &config.url;
-    let client = ClientOptions::new()
-        .with_timeout(config.timeout)
-        .with_connect_timeout(Duration::from_secs(5))
-        .with_user_agent(http_agent());
+/// The three builders have the same calls and no trait for them. Settings of the environment first, then those of the
+/// config, so that what is written wins.
+macro_rules! configured {
+    ($builder:ident, $config:expr, $options:expr, $client:expr, $retry:expr) => {{
+        let mut builder = $builder::from_env().with_client_options($client).with_retry($retry).with_url(&$config.url);
+        for (name, value) in $options {
+            let key = name.to_lowercase().parse().map_err(|_| unknown(name))?;
+            builder = builder.with_config(key, value);
+        }
+        builder
+    }};
+}
+
+/// A client for a bucket, from the files as they are now.
+pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client> {
+    let options = config.all_options()?;
+    let client = client_options(config, provider)?;
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_FOR, ..RetryConfig::default() };
-    let mut builder =
-        AmazonS3Builder::from_env().with_client_options(client).with_retry(retry).with_bucket_name(bucket);
-    for (name, value) in config.all_options()? {
-        let key: AmazonS3ConfigKey = name.to_lowercase().parse().map_err(|_| {
-            Error::new(Reason::Config, format!("unknown S3 option {name:?}"))
-                .hint("`lifeboat check-config` names the nearest known option")
-        })?;
-        builder = builder.with_config(key, value);
+    let unfit = |source| unfit(config, provider, source);
+    Ok(match provider {
+        Provider::S3 => {
+            let store = configured!(AmazonS3Builder, config, &options, client, retry).build().map_err(unfit)?;
+            Client { objects: Arc::new(store.clone()), s3: Some(store) }
+        }
+        Provider::Gcs => {
+            let store =
+                configured!(GoogleCloudStorageBuilder, config, &options, client, retry).build().map_err(unfit)?;
+            Client { objects: Arc::new(store), s3: None }
+        }
+        Provider::Azure => {
+            let store = configured!(MicrosoftAzureBuilder, config, &options, client, retry).build().map_err(unfit)?;
+            Client { objects: Arc::new(store), s3: None }
+        }
+    })
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(Reason::Config, format!("unknown store option {name:?}"))
+        .hint("`lifeboat check-config` names the nearest known option")
+}
+
+fn unfit(config: &StoreConfig, provider: Provider, source: object_store::Error) -> Error {
+    let hint = match provider {
+        Provider::S3 => "check region, endpoint and credentials; with http:// endpoints set allow_http: \"true\"",
+        Provider::Gcs => "check service_account or application_credentials: each names a key file that can be read",
+        Provider::Azure => "check account_name and the credentials; with http:// endpoints set allow_http: \"true\"",
+    };
+    Error::new(Reason::Config, format!("the {provider} options of {} do not fit together", config.url))
+        .on("open", &config.url)
+        .hint(hint)
+        .because(source)
+}
+
+/// The builders' own reading of the environment is lost when client options are given, so it is done here.
+fn client_options(config: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
+    let begins = environment_prefix(provider);
+    let mut options = ClientOptions::new();
+    let settings: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| {
+            Some((name.to_str()?.strip_prefix(begins)?.to_lowercase(), value.into_string().ok()?))
+        })
+        .collect();
+    for (name, value) in settings {
+        if let Ok(key) = name.parse::<ClientConfigKey>() {
+            options = options.with_config(key, value);
+        }
     }
-    let store = builder.build().map_err(|source| {
-        Error::new(Reason::Config, format!("the S3 options of {url} do not fit together"))
-            .hint("check region, endpoint and credentials; with http:// endpoints set allow_http: \"true\"")
+    options = options.with_timeout(config.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
+    let Some(path) = &config.ca_file else {
+        return Ok(options);
+    };
+    let pem = std::fs::read(path).map_err(|source| Error::io("read", path.display(), source))?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|source| {
+        Error::new(Reason::Config, format!("ca_file {} holds no certificates that can be read", path.display()))
+            .on("read", path.display())
+            .hint("it is PEM text: -----BEGIN CERTIFICATE----- and so on")
             .because(source)
     })?;
-    let prefix = Path::parse(prefix).map_err(|source| {
-        Error::new(Reason::Config, format!("the prefix of {url} is not a valid object path")).because(source)
-    })?;
-    Ok((Arc::new(store), prefix))
+    if certificates.is_empty() {
+        let text = format!("ca_file {} holds no certificate", path.display());
+        return Err(Error::new(Reason::Config, text).hint("it is PEM text: -----BEGIN CERTIFICATE----- and so on"));
+    }
+    Ok(certificates.into_iter().fold(options, ClientOptions::with_root_certificate))
+}
+
+/// How the environment variables of a provider begin.
+pub(super) fn environment_prefix(provider: Provider) -> &'static str {
+    match provider {
+        Provider::S3 => "AWS_",
+        Provider::Gcs => "GOOGLE_",
+        Provider::Azure => "AZURE_",
+    }
 }
 
 fn http_agent() -> object_store::HeaderValue {

@@ -9,7 +9,7 @@ fn stores_are_checked() {
     holds(&url("s3://backups/a//b"), &["not a prefix"]);
     holds(&url("file://relative"), &["three slashes"]);
     holds(&url("file:///"), &["root of this machine"]);
-    holds(&url("https://bucket.s3.amazonaws.com"), &["by an option"]);
+    holds(&url("https://store.example.org/bucket"), &["by an option"]);
     holds(&url("ftp://x"), &["unknown scheme `ftp`"]);
     let with = |text: &str| change("s3://backups/etcd", &format!("s3://backups/etcd\n    {text}"));
     holds(
@@ -23,6 +23,20 @@ fn stores_are_checked() {
     holds(&with("options_file: s3.yaml"), &["expected an absolute path"]);
     holds(&with("timeout: 0s"), &["zero leaves no time"]);
     holds(&with("name: Main Store"), &["a store's name has"]);
+    holds(&with("bandwidth: 20"), &["a size like 12GiB"]);
+    holds(&with("bandwidth: 0MiB"), &["zero bytes a second"]);
+    holds(&with("read_back: no"), &["one of full, head"]);
+    holds(&with("lock: { mode: complience, days: 0 }"), &["did you mean `compliance`?", "1 to 36500 days"]);
+    holds(&with("lock: { days: 1 }"), &["stores[0].lock.mode: is missing"]);
+    let other = |url: &str, text: &str| change("s3://backups/etcd", &format!("{url}\n    {text}"));
+    holds(&other("gs://backups", "lock: { mode: governance, days: 1 }"), &["can be sent to S3 only"]);
+    holds(
+        &other("gs://backups", "options: { service_acount: /x }"),
+        &["did you mean `service_account`?", "GCS option"],
+    );
+    holds(&other("az://backups", "options: { acount_name: x }"), &["did you mean `account_name`?", "Azure option"]);
+    holds(&other("az://backups", "options: { container_name: x }"), &["the bucket is named by `url`"]);
+    holds(&other("az://backups", "options: { sas_token: hunter2 }"), &["secrets are never written into the config"]);
     let file = "file:///var/backups\n    options: { region: x }\n    options_file: /x";
     holds(
         &change("s3://backups/etcd", file),
@@ -49,9 +63,35 @@ fn secrets_inline_are_refused_and_never_repeated() {
 
 #[test]
 fn locations_are_taken_apart() {
-    let s3 = |bucket: &str, prefix: &str| Ok(Location::S3 { bucket: bucket.into(), prefix: prefix.into() });
-    assert_eq!(Location::parse("s3://backups"), s3("backups", ""));
-    assert_eq!(Location::parse("s3://backups/a/b/"), s3("backups", "a/b"));
+    let of = |provider, prefix: &str| Ok(Location::Bucket { provider, prefix: prefix.into() });
+    for (url, provider, prefix) in [
+        ("s3://backups", Provider::S3, ""),
+        ("s3://backups/a/b/", Provider::S3, "a/b"),
+        ("s3a://backups/a", Provider::S3, "a"),
+        ("gs://backups.example.org/a", Provider::Gcs, "a"),
+        ("az://backups/a", Provider::Azure, "a"),
+        ("azure://backups", Provider::Azure, ""),
+        ("abfss://backups@account.dfs.core.windows.net/a/b", Provider::Azure, "a/b"),
+        ("https://account.blob.core.windows.net/backups/a/b", Provider::Azure, "a/b"),
+        ("https://s3.eu-central-1.amazonaws.com/backups/a", Provider::S3, "a"),
+        ("https://backups.s3.eu-central-1.amazonaws.com/a", Provider::S3, "a"),
+    ] {
+        assert_eq!(Location::parse(url), of(provider, prefix), "{url}");
+    }
+    for (url, what) in [
+        ("gcs://backups", "gs://"),
+        ("az://Backups", "a container's name"),
+        ("az://account:key@backups", "carries no credentials"),
+        ("abfss://backups@account/a", "the account's host"),
+        ("https://key:secret@account.blob.core.windows.net/backups", "carries no credentials"),
+        ("https://store.example.org/backups", "by an option"),
+        ("memory:///", "unknown scheme"),
+    ] {
+        assert!(
+            Location::parse(url).unwrap_err().0.contains(what) || Location::parse(url).unwrap_err().1.contains(what),
+            "{url}"
+        );
+    }
     assert_eq!(Location::parse("file:///var/my%20backups"), Ok(Location::File("/var/my backups".into())));
     let (config, _) = good(&smallest().replace("s3://backups/etcd", "file:///var/backups/"), &control_plane());
     assert_eq!(config.stores[0].url, "file:///var/backups");
