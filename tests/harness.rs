@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use lifeboat_tests::bucket::Bucket;
 use lifeboat_tests::pki::{Pki, Validity};
 use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
-use lifeboat_tests::s3::{Bucket, Moto, S3};
+use lifeboat_tests::s3::{Moto, S3};
 use lifeboat_tests::server::{Server, free_port, wait_until};
 use lifeboat_tests::tools;
 

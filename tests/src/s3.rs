@@ -7,36 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::bucket::{Bucket, Kind};
 use crate::server::{Server, free_port};
 use crate::tools;
 
-const ACCESS_KEY: &str = "testkey";
-const SECRET_KEY: &str = "testsecret";
-
-/// A bucket on a running server, and what a client needs to use it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    pub name: String,
-    pub endpoint: String,
-}
-
-impl Bucket {
-    /// `s3://BUCKET`.
-    pub fn url(&self) -> String {
-        format!("s3://{}", self.name)
-    }
-
-    /// object_store's option names and their values, as the config's `options` and `--store-option` take them.
-    pub fn options(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("endpoint", self.endpoint.clone()),
-            ("allow_http", "true".to_owned()),
-            ("region", "us-east-1".to_owned()),
-            ("access_key_id", ACCESS_KEY.to_owned()),
-            ("secret_access_key", SECRET_KEY.to_owned()),
-        ]
-    }
-}
+pub(crate) const ACCESS_KEY: &str = "testkey";
+pub(crate) const SECRET_KEY: &str = "testsecret";
 
 /// SeaweedFS on loopback; it checks credentials and signatures.
 #[derive(Debug)]
@@ -122,7 +98,7 @@ impl Running {
         command.arg(script).args([&self.endpoint, ACCESS_KEY, SECRET_KEY, &name]);
         let output = command.output().expect("python starts");
         assert!(output.status.success(), "no bucket: {}\n{}", tools::said(&output), self.server.tail());
-        Bucket { name, endpoint: self.endpoint.clone() }
+        Bucket { kind: Kind::S3, name, endpoint: self.endpoint.clone() }
     }
 }
 
