@@ -122,7 +122,7 @@ fn seaweed(dir: &Path, ports: &[u16; 9]) -> Command {
         "-master.telemetry=false",
     ]);
     command.args(["-filer", "-s3", "-s3.config=s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
-    command.args(["-volume.max=40", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"]);
+    command.args(["-volume.max=400", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"]);
     command.args(["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"]);
     let flags = [
         "s3.port",
@@ -137,4 +137,22 @@ fn seaweed(dir: &Path, ports: &[u16; 9]) -> Command {
     ];
     command.args(flags.iter().zip(ports).map(|(flag, port)| format!("-{flag}={port}")));
     command
+}
+
+const UPLOADS: &str = "
+import boto3, sys
+endpoint, bucket, prefix, access, secret = sys.argv[1:]
+client = boto3.client('s3', endpoint_url=endpoint, region_name='us-east-1', aws_access_key_id=access, aws_secret_access_key=secret)
+uploads = client.list_multipart_uploads(Bucket=bucket).get('Uploads', [])
+objects = client.list_objects_v2(Bucket=bucket, Prefix=prefix).get('Contents', [])
+print(sum(upload['Key'].startswith(prefix) for upload in uploads), len(objects))
+";
+
+/// How many uploads are under way below a prefix of a bucket, and how many objects are there.
+pub fn uploads(bucket: &Bucket, prefix: &str) -> (u32, u32) {
+    let mut command = Command::new(tools::python());
+    command.env_clear().args(["-c", UPLOADS, &bucket.endpoint, &bucket.name, prefix, ACCESS_KEY, SECRET_KEY]);
+    let said = String::from_utf8(tools::succeed(&mut command)).expect("python writes text");
+    let counts = said.trim().split_once(' ').and_then(|(up, ob)| Some((up.parse().ok()?, ob.parse().ok()?)));
+    counts.unwrap_or_else(|| panic!("no counts: {said}"))
 }

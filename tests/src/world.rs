@@ -88,7 +88,10 @@ impl World {
         let folder = dir.path().join("store");
         fs::create_dir_all(&folder).expect("the folder is ours");
         let place = bucket.map_or(Place::Folder(folder), Place::Bucket);
-        let secrets = secrets(&dir.path().join("keys"));
+        let mut secrets = secrets(&dir.path().join("keys"));
+        if let Place::Bucket(bucket) = &place {
+            secrets.push(bucket.secret().to_owned());
+        }
         let mut world = Self { dir, place, etcd, fields: BTreeMap::new(), secrets };
         world.fields = world.usual_fields();
         world.write_config("config.yaml", &[]);
