@@ -4,7 +4,7 @@ use super::Store;
 use super::source::Source;
 use crate::config::{Location, Provider, StoreConfig};
 use crate::error::{Error, Reason, Result};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -19,12 +19,10 @@ const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// What talks to a store. Beside the common view S3 has one of its own, for what object_store has no call for.
+/// What talks to a store.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub objects: Arc<dyn ObjectStore>,
-    #[expect(dead_code, reason = "object lock and the sweep of leftovers sign their own requests with it")]
-    pub s3: Option<AmazonS3>,
 }
 
 impl Store {
@@ -32,7 +30,7 @@ impl Store {
         let (name, url) = (config.name.clone(), config.url.clone());
         match config.location()? {
             Location::File(path) => {
-                let source = Source::fixed(Client { objects: open_folder(&path, &url)?, s3: None });
+                let source = Source::fixed(Client { objects: open_folder(&path, &url)? });
                 Ok(Store { source, name, url, prefix: Path::default(), folder: Some(path) })
             }
             Location::Bucket { provider, prefix } => {
@@ -47,7 +45,7 @@ impl Store {
 
     /// A store over a client that exists already: how a test puts a fault, or a store in memory, under everything else.
     pub fn over(name: &str, url: &str, objects: Arc<dyn ObjectStore>) -> Store {
-        let source = Source::fixed(Client { objects, s3: None });
+        let source = Source::fixed(Client { objects });
         Store { source, name: name.to_owned(), url: url.to_owned(), prefix: Path::default(), folder: None }
     }
 }
@@ -88,16 +86,16 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client>
     Ok(match provider {
         Provider::S3 => {
             let store = configured!(AmazonS3Builder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store.clone()), s3: Some(store) }
+            Client { objects: Arc::new(store) }
         }
         Provider::Gcs => {
             let store =
                 configured!(GoogleCloudStorageBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store), s3: None }
+            Client { objects: Arc::new(store) }
         }
         Provider::Azure => {
             let store = configured!(MicrosoftAzureBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store), s3: None }
+            Client { objects: Arc::new(store) }
         }
     })
 }
