@@ -18,7 +18,7 @@ mod tree;
 mod units;
 
 pub use effective::effective;
-pub use env::{CONFIG_VAR, DEFAULT_PATHS, Env, MapEnv, OVERRIDES, Override, ProcessEnv, find};
+pub use env::{CONFIG_VAR, DEFAULT_PATHS, Env, MapEnv, OVERRIDES, Override, ProcessEnv, find, variables_beginning};
 pub use finding::{Finding, Severity, into_error};
 pub use location::{Location, Provider};
 pub use store::REQUEST_TIMEOUT;

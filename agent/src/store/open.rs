@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::source::Source;
-use crate::config::{Location, Provider, StoreConfig};
+use crate::config::{self, Location, Provider, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -10,7 +10,6 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,21 +117,16 @@ fn unfit(config: &StoreConfig, provider: Provider, source: object_store::Error) 
 }
 
 /// The builders' own reading of the environment is lost when client options are given, so it is done here.
-fn client_options(config: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
+fn client_options(store: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
     let begins = environment_prefix(provider);
     let mut options = ClientOptions::new();
-    let settings: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| {
-            Some((name.to_str()?.strip_prefix(begins)?.to_lowercase(), value.into_string().ok()?))
-        })
-        .collect();
-    for (name, value) in settings {
+    for (name, value) in config::variables_beginning(begins) {
         if let Ok(key) = name.parse::<ClientConfigKey>() {
             options = options.with_config(key, value);
         }
     }
-    options = options.with_timeout(config.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
-    let Some(path) = &config.ca_file else {
+    options = options.with_timeout(store.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
+    let Some(path) = &store.ca_file else {
         return Ok(options);
     };
     let pem = std::fs::read(path).map_err(|source| Error::io("read", path.display(), source))?;

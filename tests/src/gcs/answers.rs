@@ -94,7 +94,8 @@ pub(super) fn pages(objects: &BTreeMap<String, Object>, page: &Page<'_>) -> Resp
         text += &match object {
             None => format!("<CommonPrefixes><Prefix>{shown}</Prefix></CommonPrefixes>"),
             Some(object) => format!(
-                "<Contents><Key>{shown}</Key><Generation>{}</Generation><LastModified>{}</LastModified><ETag>{}</ETag><Size>{}</Size></Contents>",
+                "<Contents><Key>{shown}</Key><Generation>{}</Generation><LastModified>{}</LastModified>\
+                 <ETag>{}</ETag><Size>{}</Size></Contents>",
                 object.generation,
                 object.modified.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
                 object.e_tag,
