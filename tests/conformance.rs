@@ -15,6 +15,7 @@ use lifeboat_policy::id::BackupId;
 use lifeboat_tests::azurite::Azurite;
 use lifeboat_tests::bucket::Bucket;
 use lifeboat_tests::gcs::Gcs;
+use lifeboat_tests::runtime;
 use lifeboat_tests::s3::{Moto, S3};
 use object_store::memory::InMemory;
 use tempfile::TempDir;
@@ -93,11 +94,10 @@ fn blob(number: u64) -> ObjectKey {
 }
 
 fn run<F: Future<Output = ()>>(check: impl FnOnce(Stand) -> F, stand: impl FnOnce() -> Stand) {
-    // The error says that another test did it first, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    runtime::use_ring();
     let stand = stand();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(check(stand));
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    threads.expect("a runtime").block_on(check(stand));
 }
 
 /// The bucket that all checks of one server share: to make one takes longer than most checks.

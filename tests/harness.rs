@@ -10,6 +10,7 @@ use lifeboat_tests::bucket::Bucket;
 use lifeboat_tests::pki::{Pki, Validity};
 use lifeboat_tests::proxy::{Cut, Direction, Mode, Proxy, Weather};
 use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
+use lifeboat_tests::runtime;
 use lifeboat_tests::s3::{Moto, S3};
 use lifeboat_tests::server::{Server, free_port, wait_until};
 use lifeboat_tests::tools;
@@ -68,8 +69,7 @@ fn an_etcd_with_mutual_tls_takes_its_own_client_and_refuses_an_expired_and_a_for
 }
 
 fn round_trip(bucket: &Bucket) {
-    // The error says that another test did it first, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    runtime::use_ring();
     let mut builder = AmazonS3Builder::new().with_bucket_name(&bucket.name);
     for (name, value) in bucket.options() {
         builder = builder.with_config(name.parse().expect("object_store knows its option"), value);

@@ -21,6 +21,7 @@ pub use effective::effective;
 pub use env::{CONFIG_VAR, DEFAULT_PATHS, Env, MapEnv, OVERRIDES, Override, ProcessEnv, find, variables_beginning};
 pub use finding::{Finding, Severity, into_error};
 pub use location::{Location, Provider};
+pub(crate) use options::StoreOption;
 pub use store::REQUEST_TIMEOUT;
 
 use crate::error::{Error, Reason, Result};

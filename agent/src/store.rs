@@ -69,7 +69,7 @@ impl Store {
 
     /// What talks to the store now; credentials that changed are in use from the next call on.
     fn inner(&self) -> Arc<dyn ObjectStore> {
-        self.source.client().objects
+        self.source.client()
     }
 
     fn count(&self, operation: &'static str) {
@@ -89,15 +89,7 @@ impl Store {
 
     /// A volume that was unmounted under a running agent must not silently become a folder on the root disk.
     fn require_folder(&self) -> Result<()> {
-        match &self.folder {
-            Some(folder) if !folder.is_dir() => {
-                let text = format!("the store's folder {} does not exist", folder.display());
-                Err(Error::new(Reason::StoreBucketMissing, text)
-                    .on("open", &self.url)
-                    .hint("mount it or create it, then try again"))
-            }
-            Some(_) | None => Ok(()),
-        }
+        self.folder.as_deref().map_or(Ok(()), |folder| require_folder(folder, &self.url))
     }
 
     /// Writes a small object that must not be there yet. A retry that meets its own bytes is a success, others' are a conflict.
@@ -247,4 +239,13 @@ impl Store {
         let parts: Vec<_> = below.map(|part| part.as_ref().to_owned()).collect();
         Some(Found { name: parts.join("/"), bytes: meta.size, modified: meta.last_modified, e_tag: meta.e_tag })
     }
+}
+
+fn require_folder(folder: &std::path::Path, url: &str) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    // Never made here: an unmounted volume would silently become a folder on the root disk.
+    let text = format!("the store's folder {} does not exist", folder.display());
+    Err(Error::new(Reason::StoreBucketMissing, text).on("open", url).hint("mount it or create it, then try again"))
 }

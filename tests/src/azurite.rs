@@ -2,7 +2,6 @@
 
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::http::Method;
@@ -11,7 +10,7 @@ use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
 use object_store::client::{HttpConnector as _, HttpRequest, HttpRequestBody, ReqwestConnector};
 use tempfile::TempDir;
 
-use crate::bucket::{Bucket, Kind};
+use crate::bucket::{Bucket, Kind, fresh_name};
 use crate::server::{Server, free_port, wait_until};
 use crate::{runtime, tools};
 
@@ -48,8 +47,7 @@ impl Azurite {
 
     /// A fresh, empty container.
     pub fn bucket(&self) -> Bucket {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("backups-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = fresh_name();
         let mut said = String::new();
         let made = wait_until(Duration::from_secs(60), || {
             said = runtime::block_on(create(self.endpoint.clone(), name.clone()));

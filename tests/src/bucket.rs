@@ -1,6 +1,14 @@
 //! A bucket on a running server, whatever kind of store that is.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::{azurite, gcs, s3};
+
+/// A name that no bucket of this process has yet.
+pub(crate) fn fresh_name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("backups-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -50,11 +58,6 @@ impl Bucket {
                 ("access_key", azurite::KEY.to_owned()),
             ],
         }
-    }
-
-    /// The same bucket by another way, a proxy in front of its server say.
-    pub fn through(&self, endpoint: impl Into<String>) -> Bucket {
-        Bucket { endpoint: endpoint.into(), ..self.clone() }
     }
 
     /// What must show nowhere.

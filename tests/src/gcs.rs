@@ -8,7 +8,6 @@
 mod answers;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::Router;
@@ -20,7 +19,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
-use crate::bucket::{Bucket, Kind};
+use crate::bucket::{Bucket, Kind, fresh_name};
 use crate::runtime;
 use answers::{Page, Refusal, answer, deleted, object, pages};
 
@@ -90,8 +89,7 @@ impl Gcs {
 
     /// A fresh, empty bucket.
     pub fn bucket(&self) -> Bucket {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("backups-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = fresh_name();
         lock(&self.buckets).insert(name.clone(), Contents::default());
         Bucket { kind: Kind::Gcs, name, endpoint: self.endpoint.clone() }
     }

@@ -70,7 +70,6 @@ struct Shared {
     weather: watch::Sender<Weather>,
     /// Cuts that are still to come.
     cuts: Mutex<u32>,
-    connections: AtomicU64,
     cut: AtomicU64,
 }
 
@@ -83,7 +82,6 @@ impl Proxy {
         let shared = Arc::new(Shared {
             weather: watch::Sender::new(Weather::default()),
             cuts: Mutex::new(0),
-            connections: AtomicU64::new(0),
             cut: AtomicU64::new(0),
         });
         // Bound before anybody is told the address.
@@ -100,11 +98,6 @@ impl Proxy {
     pub fn set(&self, weather: Weather) {
         *lock(&self.shared.cuts) = weather.cut.map_or(0, |cut| cut.times);
         self.shared.weather.send_replace(weather);
-    }
-
-    /// How many connections came.
-    pub fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// How many were cut.
@@ -144,7 +137,6 @@ async fn listen(first: TcpListener, address: SocketAddr, server: SocketAddr, sha
         tokio::select! {
             accepted = accepted => {
                 let Ok((client, _)) = accepted else { continue };
-                shared.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(connection(client, server, shared.clone()));
             }
             changed = weather.changed() => if changed.is_err() { return },

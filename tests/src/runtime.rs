@@ -6,10 +6,15 @@ use std::sync::{LazyLock, mpsc};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    // The error says that another test did it first, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    use_ring();
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 });
+
+/// Gives rustls its cryptography, as the binary does first of all: every client of a store needs it.
+pub fn use_ring() {
+    // The error says that another test did it first, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
 
 pub(crate) fn handle() -> &'static Handle {
     RUNTIME.handle()

@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::bucket::{Bucket, Kind};
+use crate::bucket::{Bucket, Kind, fresh_name};
 use crate::server::{Server, free_port};
 use crate::tools;
 
@@ -90,8 +89,7 @@ impl Moto {
 impl Running {
     /// Makes a bucket; the script waits until the server answers.
     fn bucket(&self) -> Bucket {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("backups-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = fresh_name();
         let script = tools::repository().join("tests/servers/bucket.py");
         let mut command = Command::new(tools::python());
         command.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", self.dir.path());

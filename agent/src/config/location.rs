@@ -2,6 +2,7 @@
 
 use super::cursor::shown;
 use object_store::ObjectStoreScheme;
+use object_store::path::Path;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -42,8 +43,8 @@ impl fmt::Display for Provider {
 pub enum Location {
     /// Percent-decoded and absolute.
     File(PathBuf),
-    /// `prefix` has no slash at either end and may be empty. The bucket stays in the URL, where object_store reads it.
-    Bucket { provider: Provider, prefix: String },
+    /// `prefix` may be empty. The bucket stays in the URL, where object_store reads it.
+    Bucket { provider: Provider, prefix: Path },
 }
 
 /// Why a URL is none, and what to write instead.
@@ -145,13 +146,10 @@ fn hosted(text: &str) -> Result<Location, Refusal> {
         ObjectStoreScheme::MicrosoftAzure => Provider::Azure,
         _ => return refuse(BY_OPTION.0, BY_OPTION.1),
     };
-    Ok(Location::Bucket { provider, prefix: path.as_ref().to_owned() })
+    Ok(Location::Bucket { provider, prefix: path })
 }
 
-fn checked_prefix(prefix: &str, fix: &str) -> Result<String, Refusal> {
-    let prefix = prefix.trim_end_matches('/');
-    if !prefix.is_empty() && object_store::path::Path::parse(prefix).is_err() {
-        return refuse("not a prefix: it has an empty or relative part, or an odd character", fix);
-    }
-    Ok(prefix.to_string())
+fn checked_prefix(prefix: &str, fix: &str) -> Result<Path, Refusal> {
+    Path::parse(prefix.trim_end_matches('/'))
+        .or_else(|_| refuse("not a prefix: it has an empty or relative part, or an odd character", fix))
 }

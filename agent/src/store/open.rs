@@ -10,6 +10,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,25 +19,15 @@ const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// What talks to a store.
-#[derive(Clone, Debug)]
-pub(super) struct Client {
-    pub objects: Arc<dyn ObjectStore>,
-}
-
 impl Store {
     pub fn open(config: &StoreConfig) -> Result<Store> {
         let (name, url) = (config.name.clone(), config.url.clone());
         match config.location()? {
             Location::File(path) => {
-                let source = Source::fixed(Client { objects: open_folder(&path, &url)? });
+                let source = Source::fixed(open_folder(&path, &url)?);
                 Ok(Store { source, name, url, prefix: Path::default(), folder: Some(path) })
             }
             Location::Bucket { provider, prefix } => {
-                let prefix = Path::parse(prefix).map_err(|source| {
-                    Error::new(Reason::Config, format!("the prefix of {url} is not a valid object path"))
-                        .because(source)
-                })?;
                 Ok(Store { source: Source::of_bucket(config, provider)?, name, url, prefix, folder: None })
             }
         }
@@ -44,19 +35,13 @@ impl Store {
 
     /// A store over a client that exists already: how a test puts a fault, or a store in memory, under everything else.
     pub fn over(name: &str, url: &str, objects: Arc<dyn ObjectStore>) -> Store {
-        let source = Source::fixed(Client { objects });
+        let source = Source::fixed(objects);
         Store { source, name: name.to_owned(), url: url.to_owned(), prefix: Path::default(), folder: None }
     }
 }
 
 fn open_folder(path: &std::path::Path, url: &str) -> Result<Arc<dyn ObjectStore>> {
-    if !path.is_dir() {
-        // Never made here: an unmounted volume would silently become a folder on the root disk.
-        let text = format!("the store's folder {} does not exist", path.display());
-        return Err(Error::new(Reason::StoreBucketMissing, text)
-            .on("open", url)
-            .hint("mount it or create it, then try again"));
-    }
+    super::require_folder(path, url)?;
     let folder = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| super::fault::classify("open", url, url, source))?
         .with_fsync(true);
@@ -65,38 +50,31 @@ fn open_folder(path: &std::path::Path, url: &str) -> Result<Arc<dyn ObjectStore>
 
 /// The three builders have the same calls and no trait for them. Settings of the environment first, then those of the
 /// config, so that what is written wins.
-macro_rules! configured {
-    ($builder:ident, $config:expr, $options:expr, $client:expr, $retry:expr) => {{
-        let mut builder = $builder::from_env().with_client_options($client).with_retry($retry).with_url(&$config.url);
+macro_rules! build {
+    ($builder:ident, $config:expr, $options:expr, $client:expr) => {{
+        let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_FOR, ..RetryConfig::default() };
+        let mut builder = $builder::from_env().with_client_options($client).with_retry(retry).with_url(&$config.url);
         for (name, value) in $options {
             let key = name.to_lowercase().parse().map_err(|_| unknown(name))?;
             builder = builder.with_config(key, value);
         }
-        builder
+        builder.build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
     }};
 }
 
-/// A client for a bucket, from the files as they are now.
-pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client> {
-    let options = config.all_options()?;
+/// A client for a bucket with these options, which are all that its files say now.
+pub(super) fn bucket(
+    config: &StoreConfig,
+    provider: Provider,
+    options: &BTreeMap<String, String>,
+) -> Result<Arc<dyn ObjectStore>> {
     let client = client_options(config, provider)?;
-    let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_FOR, ..RetryConfig::default() };
-    let unfit = |source| unfit(config, provider, source);
-    Ok(match provider {
-        Provider::S3 => {
-            let store = configured!(AmazonS3Builder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store) }
-        }
-        Provider::Gcs => {
-            let store =
-                configured!(GoogleCloudStorageBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store) }
-        }
-        Provider::Azure => {
-            let store = configured!(MicrosoftAzureBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store) }
-        }
-    })
+    let built = match provider {
+        Provider::S3 => build!(AmazonS3Builder, config, options, client),
+        Provider::Gcs => build!(GoogleCloudStorageBuilder, config, options, client),
+        Provider::Azure => build!(MicrosoftAzureBuilder, config, options, client),
+    };
+    built.map_err(|source| unfit(config, provider, source))
 }
 
 fn unknown(name: &str) -> Error {
@@ -118,29 +96,31 @@ fn unfit(config: &StoreConfig, provider: Provider, source: object_store::Error) 
 
 /// The builders' own reading of the environment is lost when client options are given, so it is done here.
 fn client_options(store: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
-    let begins = environment_prefix(provider);
     let mut options = ClientOptions::new();
-    for (name, value) in config::variables_beginning(begins) {
+    for (name, value) in config::variables_beginning(environment_prefix(provider)) {
         if let Ok(key) = name.parse::<ClientConfigKey>() {
             options = options.with_config(key, value);
         }
     }
     options = options.with_timeout(store.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
-    let Some(path) = &store.ca_file else {
-        return Ok(options);
-    };
-    let pem = std::fs::read(path).map_err(|source| Error::io("read", path.display(), source))?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|source| {
-        Error::new(Reason::Config, format!("ca_file {} holds no certificates that can be read", path.display()))
+    match &store.ca_file {
+        Some(path) => Ok(certificates(path)?.into_iter().fold(options, ClientOptions::with_root_certificate)),
+        None => Ok(options),
+    }
+}
+
+fn certificates(path: &std::path::Path) -> Result<Vec<Certificate>> {
+    let none = |what: &str| {
+        Error::new(Reason::Config, format!("ca_file {} holds no {what}", path.display()))
             .on("read", path.display())
             .hint("it is PEM text: -----BEGIN CERTIFICATE----- and so on")
-            .because(source)
-    })?;
-    if certificates.is_empty() {
-        let text = format!("ca_file {} holds no certificate", path.display());
-        return Err(Error::new(Reason::Config, text).hint("it is PEM text: -----BEGIN CERTIFICATE----- and so on"));
+    };
+    let pem = std::fs::read(path).map_err(|source| Error::io("read", path.display(), source))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if certificates.is_empty() => Err(none("certificate")),
+        Ok(certificates) => Ok(certificates),
+        Err(source) => Err(none("certificates that can be read").because(source)),
     }
-    Ok(certificates.into_iter().fold(options, ClientOptions::with_root_certificate))
 }
 
 /// How the environment variables of a provider begin.

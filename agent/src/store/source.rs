@@ -1,22 +1,17 @@
 //! The client behind a store, built anew when a file that it was made from has changed: a rotation needs no restart.
 
-use super::open::{self, Client, environment_prefix};
-use crate::config::{self, Provider, StoreConfig};
+use super::open::{self, environment_prefix};
+use crate::config::{self, Provider, StoreConfig, StoreOption};
 use crate::error::Result;
+use object_store::ObjectStore;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Options whose value is a file of credentials that object_store reads only once. The token files of workload
 /// identity are not among them: it reads those again at every renewal.
-const READ_ONCE: &[&str] = &[
-    "google_service_account",
-    "google_service_account_path",
-    "service_account",
-    "service_account_path",
-    "google_application_credentials",
-    "application_credentials",
-];
+const READ_ONCE: &[&str] = &["google_service_account", "google_application_credentials"];
 
 /// Where the client comes from.
 #[derive(Clone)]
@@ -24,7 +19,7 @@ pub(super) struct Source(Arc<Inner>);
 
 enum Inner {
     /// Made from nothing that could change.
-    Fixed(Client),
+    Fixed(Arc<dyn ObjectStore>),
     Bucket(Box<Bucket>),
 }
 
@@ -36,7 +31,7 @@ struct Bucket {
 
 /// A client, and the files that it was made from as they were then.
 struct Built {
-    client: Client,
+    client: Arc<dyn ObjectStore>,
     files: Vec<(PathBuf, Option<Look>)>,
 }
 
@@ -50,20 +45,17 @@ struct Look {
 }
 
 impl Source {
-    pub fn fixed(client: Client) -> Source {
+    pub fn fixed(client: Arc<dyn ObjectStore>) -> Source {
         Source(Arc::new(Inner::Fixed(client)))
     }
 
     pub fn of_bucket(config: &StoreConfig, provider: Provider) -> Result<Source> {
-        // Looked at before they are read: a change in between is then seen as one.
-        let files = look(files(config, provider)?);
-        let client = open::bucket(config, provider)?;
-        let built = Mutex::new(Built { client, files });
+        let built = Mutex::new(Built::new(config, provider)?);
         Ok(Source(Arc::new(Inner::Bucket(Box::new(Bucket { config: config.clone(), provider, built })))))
     }
 
     /// The client to use now.
-    pub fn client(&self) -> Client {
+    pub fn client(&self) -> Arc<dyn ObjectStore> {
         let (config, provider, built) = match &*self.0 {
             Inner::Fixed(client) => return client.clone(),
             Inner::Bucket(bucket) => (&bucket.config, bucket.provider, &bucket.built),
@@ -72,10 +64,10 @@ impl Source {
         let mut built = built.lock().unwrap_or_else(PoisonError::into_inner);
         let now = look(built.files.iter().map(|(path, _)| path.clone()).collect());
         if now != built.files {
-            match files(config, provider).map(look).and_then(|files| Ok((files, open::bucket(config, provider)?))) {
-                Ok((files, client)) => {
+            match Built::new(config, provider) {
+                Ok(anew) => {
                     tracing::info!(store = config.name, "credentials or certificates changed and were read anew");
-                    *built = Built { client, files };
+                    *built = anew;
                 }
                 // Half written, or gone for a moment: the old ones go on, and the next request looks again.
                 Err(error) => {
@@ -87,16 +79,22 @@ impl Source {
     }
 }
 
-/// The files that a client is made from and that nobody else reads again.
-fn files(store: &StoreConfig, provider: Provider) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = store.options_file.iter().chain(&store.ca_file).cloned().collect();
-    let named = |name: &str, value: &str| READ_ONCE.contains(&name).then(|| PathBuf::from(value));
-    if provider == Provider::Gcs {
-        files.extend(store.all_options()?.iter().filter_map(|(name, value)| named(&name.to_lowercase(), value)));
-        let environment = config::variables_beginning(environment_prefix(provider));
-        files.extend(environment.iter().filter_map(|(name, value)| named(name, value)));
+impl Built {
+    /// Every file is looked at before it is read: a change in between is then seen as one.
+    fn new(config: &StoreConfig, provider: Provider) -> Result<Built> {
+        let mut files = look(config.options_file.iter().chain(&config.ca_file).cloned().collect());
+        let options = config.all_options()?;
+        files.extend(look(read_once(&options, provider)));
+        Ok(Built { client: open::bucket(config, provider, &options)?, files })
     }
-    Ok(files)
+}
+
+/// The files that the options and the environment name, and that nobody else reads again.
+fn read_once(options: &BTreeMap<String, String>, provider: Provider) -> Vec<PathBuf> {
+    let environment = config::variables_beginning(environment_prefix(provider));
+    let named =
+        |name: &str| StoreOption::of(provider, name).is_some_and(|option| READ_ONCE.contains(&option.meaning.as_str()));
+    options.iter().chain(&environment).filter(|(name, _)| named(name)).map(|(_, value)| value.into()).collect()
 }
 
 fn look(files: Vec<PathBuf>) -> Vec<(PathBuf, Option<Look>)> {
