@@ -205,6 +205,7 @@ impl Store {
     /// Everything below a folder of the prefix, in the order of names.
     pub async fn list(&self, folder: &str) -> Result<Vec<Found>> {
         self.count("list");
+        self.require_folder()?;
         let path =
             folder.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part));
         let listed: Vec<_> = self
@@ -222,6 +223,7 @@ impl Store {
     /// The first folders below the prefix: the names of the clusters that are kept here.
     pub async fn folders(&self) -> Result<Vec<String>> {
         self.count("list");
+        self.require_folder()?;
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
         let listed = self.inner().list_with_delimiter(prefix).await;
         let listed = listed.map_err(|source| self.failed("list", &self.url, source))?;

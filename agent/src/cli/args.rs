@@ -131,7 +131,7 @@ fn run_help() -> String {
 /// Which store, for every command that reads one; without any of these the config says.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StoreArgs {
-    /// The store, where no config names one: s3://bucket/prefix or file:///path
+    /// The store, where no config names one: s3://bucket/prefix, gs://, az:// or file:///path
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// An option of the store, as object_store names it; credentials come from the environment

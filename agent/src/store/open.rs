@@ -2,15 +2,14 @@
 
 use super::Store;
 use super::source::Source;
-use crate::config::{Location, Provider, StoreConfig};
+use crate::config::{self, Location, Provider, StoreConfig};
 use crate::error::{Error, Reason, Result};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +18,10 @@ const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// What talks to a store. Beside the common view S3 has one of its own, for what object_store has no call for.
+/// What talks to a store.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub objects: Arc<dyn ObjectStore>,
-    #[expect(dead_code, reason = "object lock and the sweep of leftovers sign their own requests with it")]
-    pub s3: Option<AmazonS3>,
 }
 
 impl Store {
@@ -32,7 +29,7 @@ impl Store {
         let (name, url) = (config.name.clone(), config.url.clone());
         match config.location()? {
             Location::File(path) => {
-                let source = Source::fixed(Client { objects: open_folder(&path, &url)?, s3: None });
+                let source = Source::fixed(Client { objects: open_folder(&path, &url)? });
                 Ok(Store { source, name, url, prefix: Path::default(), folder: Some(path) })
             }
             Location::Bucket { provider, prefix } => {
@@ -47,7 +44,7 @@ impl Store {
 
     /// A store over a client that exists already: how a test puts a fault, or a store in memory, under everything else.
     pub fn over(name: &str, url: &str, objects: Arc<dyn ObjectStore>) -> Store {
-        let source = Source::fixed(Client { objects, s3: None });
+        let source = Source::fixed(Client { objects });
         Store { source, name: name.to_owned(), url: url.to_owned(), prefix: Path::default(), folder: None }
     }
 }
@@ -88,16 +85,16 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client>
     Ok(match provider {
         Provider::S3 => {
             let store = configured!(AmazonS3Builder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store.clone()), s3: Some(store) }
+            Client { objects: Arc::new(store) }
         }
         Provider::Gcs => {
             let store =
                 configured!(GoogleCloudStorageBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store), s3: None }
+            Client { objects: Arc::new(store) }
         }
         Provider::Azure => {
             let store = configured!(MicrosoftAzureBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store), s3: None }
+            Client { objects: Arc::new(store) }
         }
     })
 }
@@ -120,21 +117,16 @@ fn unfit(config: &StoreConfig, provider: Provider, source: object_store::Error) 
 }
 
 /// The builders' own reading of the environment is lost when client options are given, so it is done here.
-fn client_options(config: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
+fn client_options(store: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
     let begins = environment_prefix(provider);
     let mut options = ClientOptions::new();
-    let settings: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| {
-            Some((name.to_str()?.strip_prefix(begins)?.to_lowercase(), value.into_string().ok()?))
-        })
-        .collect();
-    for (name, value) in settings {
+    for (name, value) in config::variables_beginning(begins) {
         if let Ok(key) = name.parse::<ClientConfigKey>() {
             options = options.with_config(key, value);
         }
     }
-    options = options.with_timeout(config.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
-    let Some(path) = &config.ca_file else {
+    options = options.with_timeout(store.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
+    let Some(path) = &store.ca_file else {
         return Ok(options);
     };
     let pem = std::fs::read(path).map_err(|source| Error::io("read", path.display(), source))?;
