@@ -132,7 +132,7 @@ impl Store {
                 .hint("it was not written by lifeboat, or it was replaced; see `lifeboat list --state untrusted`"));
         }
         self.pay(answer.meta.size).await;
-        answer.bytes().await.map_err(fail)
+        self.read_body(key, answer).await
     }
 
     /// Like `read`, but an absent object is `None`: for names that a listing gave and that may have gone since.

@@ -4,7 +4,7 @@ use super::{ObjectKey, Store, retry};
 use crate::error::{Error, Reason, Result};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
-use object_store::{GetOptions, GetRange, ObjectStoreExt as _};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStoreExt as _};
 use std::ops::Range;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,6 +18,31 @@ const FOLDER_READ_AHEAD: usize = 2;
 const FOLDER_PIECE_BYTES: usize = 256 << 10;
 
 impl Store {
+    /// The whole body of an answer; what was cut from it is asked for as a range.
+    pub(super) async fn read_body(&self, key: &ObjectKey, answer: GetResult) -> Result<Bytes> {
+        let size = answer.meta.size;
+        let mut got = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
+        let mut body = answer.into_stream();
+        while let Some(piece) = body.next().await {
+            match piece {
+                Ok(piece) => got.extend_from_slice(&piece),
+                Err(source) => {
+                    let error = self.failed("read", key.as_str(), source);
+                    tracing::debug!(%key, %error, got = got.len(), size, "an answer was cut; it is gone on with");
+                    break;
+                }
+            }
+        }
+        let came = got.len() as u64;
+        if came > size {
+            return Err(too_many(key));
+        }
+        if came < size {
+            got.extend_from_slice(&self.read_range(key, came..size).await?);
+        }
+        Ok(got.freeze())
+    }
+
     /// Exactly these bytes. A line that is cut is gone on with where it stopped.
     pub async fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         self.count("read_range");
@@ -61,8 +86,7 @@ impl Store {
             let piece = piece.map_err(fail)?;
             let room = start + missing - got.len();
             if piece.len() > room {
-                let text = format!("{key}: the store sent more bytes than it was asked for");
-                return Err(Error::new(Reason::Damaged, text).on("read", key));
+                return Err(too_many(key));
             }
             got.extend_from_slice(&piece);
         }
@@ -152,6 +176,10 @@ impl Store {
         }
         Ok(Bytes::from(chunk))
     }
+}
+
+fn too_many(key: &ObjectKey) -> Error {
+    Error::new(Reason::Damaged, format!("{key}: the store sent more bytes than it was asked for")).on("read", key)
 }
 
 fn truncated(key: &ObjectKey, came: usize, wanted: usize) -> Error {

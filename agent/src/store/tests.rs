@@ -340,6 +340,19 @@ async fn a_range_that_was_cut_is_gone_on_with_where_it_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_small_object_whose_answer_was_cut_is_read_to_its_end() {
+    let (store, script) = troubled();
+    let bytes = noise(10_000);
+    store.create(&key(), bytes.clone()).await.unwrap();
+    for trouble in [Trouble::Cut(1000, true), Trouble::Cut(0, false)] {
+        script.gets.lock().unwrap().extend([trouble]);
+        assert_eq!(store.read(&key(), 10_000).await.unwrap(), bytes);
+    }
+    let whole = |from| Some(object_store::GetRange::Bounded(from..10_000));
+    assert_eq!(*script.asked.lock().unwrap(), [None, whole(1000), None, whole(0)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_range_is_given_up_after_a_few_tries_and_a_truncated_object_at_once() {
     let (store, script) = troubled();
     store.create(&key(), noise(10_000)).await.unwrap();
