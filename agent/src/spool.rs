@@ -10,6 +10,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use crate::clock::timer_now;
 use crate::error::{Error, Reason, Result};
 use crate::scratch;
 use bytes::Bytes;
@@ -20,7 +21,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Sealed bytes are read back from the file in pieces of this size.
 const FILE_PIECE_BYTES: usize = 256 << 10;
@@ -141,7 +141,7 @@ impl Writer {
                 }
                 Place::WaitAtEase => freed.await,
                 Place::Wait(left, because_of) => {
-                    let began = Instant::now();
+                    let began = timer_now();
                     // Woken or out of patience, the next look decides.
                     let _ = tokio::time::timeout(left, freed).await;
                     shared.lock().held_up(&because_of, began.elapsed());

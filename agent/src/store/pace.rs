@@ -1,5 +1,6 @@
 //! A bandwidth limit that all clones of a store share: bytes are paid for before they are sent or asked for.
 
+use crate::clock::timer_now;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,12 +31,12 @@ pub(super) struct Pace(Mutex<Account>);
 
 impl Pace {
     pub fn new(bytes_per_second: u64) -> Pace {
-        Pace(Mutex::new(Account { bytes_per_second: bytes_per_second.max(1), paid_until: Instant::now() }))
+        Pace(Mutex::new(Account { bytes_per_second: bytes_per_second.max(1), paid_until: timer_now() }))
     }
 
     /// Returns when these bytes may pass. In the order of the calls; one that is dropped has paid all the same.
     pub async fn pay(&self, bytes: u64) {
-        let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).pay(Instant::now(), bytes);
+        let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).pay(timer_now(), bytes);
         tokio::time::sleep(wait).await;
     }
 }
