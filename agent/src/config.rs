@@ -226,8 +226,29 @@ pub struct StoreConfig {
     pub options_file: Option<PathBuf>,
     /// Certificates of authorities that this store is believed by, beside those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Bytes a second that uploads and downloads may carry together.
+    pub bandwidth: Option<u64>,
+    pub read_back: ReadBack,
     /// One request, its body included.
     pub timeout: Duration,
+}
+
+/// How an upload is compared with what was sent before its manifest is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// Every byte is fetched and summed.
+    Full,
+    /// Size and the store's own checksum, where it has one that can be trusted; else every byte.
+    Head,
+}
+
+impl ReadBack {
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadBack::Full => "full",
+            ReadBack::Head => "head",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

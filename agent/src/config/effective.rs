@@ -125,6 +125,10 @@ fn store(store: &StoreConfig) -> Value {
     }
     map.put_path("options_file", store.options_file.as_deref());
     map.put_path("ca_file", store.ca_file.as_deref());
+    if let Some(bandwidth) = store.bandwidth {
+        map.put("bandwidth", size_text(bandwidth));
+    }
+    map.put("read_back", store.read_back.name());
     map.put("timeout", time(store.timeout));
     map.into()
 }

@@ -7,7 +7,7 @@ use super::location::{Location, URL_FIX};
 use super::nearest::nearest;
 use super::options::{self, OptionKind, StoreOption};
 use super::tree::{self, Kind, Node, Place};
-use super::{Provider, StoreConfig};
+use super::{Provider, ReadBack, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use std::time::Duration;
 /// One request with its body. Long enough for a part of a few MiB on a slow line, short enough for a retry in time.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-const FIELDS: &[&str] = &["url", "name", "options", "options_file", "ca_file", "timeout"];
-const LATER: &[&str] = &["lock", "bandwidth", "read_back", "keep"];
+const FIELDS: &[&str] = &["url", "name", "options", "options_file", "ca_file", "bandwidth", "read_back", "timeout"];
+const LATER: &[&str] = &["lock", "keep"];
 
 impl StoreConfig {
     /// A store with nothing but its name and URL.
@@ -28,6 +28,8 @@ impl StoreConfig {
             options: BTreeMap::new(),
             options_file: None,
             ca_file: None,
+            bandwidth: None,
+            read_back: ReadBack::Full,
             timeout: REQUEST_TIMEOUT,
         }
     }
@@ -139,9 +141,23 @@ fn read_store(cursor: &Cursor<'_>) -> Option<StoreConfig> {
         options,
         options_file,
         ca_file,
+        bandwidth: fields.get("bandwidth").and_then(|c| read_bandwidth(&c)),
+        read_back: fields.get("read_back").and_then(|c| c.word(READ_BACKS)).unwrap_or(ReadBack::Full),
         timeout: fields.get("timeout").and_then(|c| c.positive_duration()).unwrap_or(REQUEST_TIMEOUT),
         ..StoreConfig::plain(name, location?.0)
     })
+}
+
+const READ_BACKS: &[(&str, ReadBack)] = &[("full", ReadBack::Full), ("head", ReadBack::Head)];
+
+/// Bytes a second, written as a size.
+fn read_bandwidth(cursor: &Cursor<'_>) -> Option<u64> {
+    let bytes = cursor.size()?;
+    if bytes == 0 {
+        cursor.error("zero bytes a second move nothing", "write the most a second may carry, such as 20MiB");
+        return None;
+    }
+    Some(bytes)
 }
 
 /// A folder has no options, and no server whose certificate could be checked.

@@ -1,10 +1,11 @@
 //! From a config's store to a client that is ready: URL, options, certificates, timeouts, retries.
 
 use super::Store;
+use super::pace::Pace;
 use super::source::Source;
-use crate::config::{self, Location, Provider, StoreConfig};
+use crate::config::{self, Location, Provider, ReadBack, StoreConfig};
 use crate::error::{Error, Reason, Result};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -21,23 +22,48 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 impl Store {
     pub fn open(config: &StoreConfig) -> Result<Store> {
-        let (name, url) = (config.name.clone(), config.url.clone());
-        match config.location()? {
-            Location::File(path) => {
-                let source = Source::fixed(open_folder(&path, &url)?);
-                Ok(Store { source, name, url, prefix: Path::default(), folder: Some(path) })
-            }
+        let url = config.url.clone();
+        let (source, prefix, folder, provider) = match config.location()? {
+            Location::File(path) => (Source::fixed(open_folder(&path, &url)?), Path::default(), Some(path), None),
             Location::Bucket { provider, prefix } => {
-                Ok(Store { source: Source::of_bucket(config, provider)?, name, url, prefix, folder: None })
+                (Source::of_bucket(config, provider)?, prefix, None, Some(provider))
             }
-        }
+        };
+        Ok(Store {
+            source,
+            name: config.name.clone(),
+            url,
+            prefix,
+            folder,
+            pace: config.bandwidth.map(|limit| Arc::new(Pace::new(limit))),
+            read_back: config.read_back,
+            verifies_uploads: provider == Some(Provider::S3) && sends_checksums(config)?,
+        })
     }
 
     /// A store over a client that exists already: how a test puts a fault, or a store in memory, under everything else.
     pub fn over(name: &str, url: &str, objects: Arc<dyn ObjectStore>) -> Store {
-        let source = Source::fixed(objects);
-        Store { source, name: name.to_owned(), url: url.to_owned(), prefix: Path::default(), folder: None }
+        Store {
+            source: Source::fixed(objects),
+            name: name.to_owned(),
+            url: url.to_owned(),
+            prefix: Path::default(),
+            folder: None,
+            pace: None,
+            read_back: ReadBack::Full,
+            verifies_uploads: false,
+        }
     }
+}
+
+/// Whether S3 is sent a checksum of every part, which it holds against what arrived before it answers.
+fn sends_checksums(config: &StoreConfig) -> Result<bool> {
+    let mut builder = AmazonS3Builder::from_env();
+    for (name, value) in config.all_options()? {
+        let key = name.to_lowercase().parse().map_err(|_| unknown(&name))?;
+        builder = builder.with_config(key, value);
+    }
+    Ok(builder.get_config_value(&AmazonS3ConfigKey::Checksum).is_some())
 }
 
 fn open_folder(path: &std::path::Path, url: &str) -> Result<Arc<dyn ObjectStore>> {
