@@ -2,7 +2,10 @@
 
 mod fault;
 pub mod key;
+mod leftovers;
+mod lock;
 mod open;
+mod s3;
 mod source;
 mod upload;
 
@@ -19,6 +22,8 @@ use std::sync::Arc;
 use source::Source;
 
 pub use key::{Kind, Layout, ObjectKey};
+pub use leftovers::{LEFTOVER_GRACE, Leftover, Swept, sweep_leftovers};
+pub use s3::{ObjectLock, Protection, Retention, Versioning};
 pub use upload::{Upload, settle};
 
 /// How many ranges of one object are read at a time: enough to hide a store's latency, small enough for a pod's memory.
@@ -60,7 +65,10 @@ impl Store {
     }
 
     fn failed(&self, operation: &'static str, object: &str, source: object_store::Error) -> Error {
-        let error = fault::classify(operation, object, &self.url, source);
+        self.counted(operation, fault::classify(operation, object, &self.url, source))
+    }
+
+    fn counted(&self, operation: &'static str, error: Error) -> Error {
         metrics::counter!("lifeboat_store_request_failures_total", "store" => self.name.clone(),
             "operation" => operation, "reason" => error.reason.name())
         .increment(1);
@@ -243,8 +251,13 @@ impl Store {
     }
 
     fn found(&self, meta: object_store::ObjectMeta) -> Option<Found> {
-        let below = meta.location.prefix_match(&self.prefix)?;
-        let parts: Vec<_> = below.map(|part| part.as_ref().to_owned()).collect();
-        Some(Found { name: parts.join("/"), bytes: meta.size, modified: meta.last_modified, e_tag: meta.e_tag })
+        let name = self.name_of(&meta.location)?;
+        Some(Found { name, bytes: meta.size, modified: meta.last_modified, e_tag: meta.e_tag })
+    }
+
+    /// The name below the prefix; `None` of what does not lie there.
+    fn name_of(&self, path: &Path) -> Option<String> {
+        let below: Vec<_> = path.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+        Some(below.join("/"))
     }
 }

@@ -1,10 +1,12 @@
 //! From a config's store to a client that is ready: URL, options, certificates, timeouts, retries.
 
 use super::Store;
+use super::lock::Locking;
+use super::s3::S3;
 use super::source::Source;
 use crate::config::{Location, Provider, StoreConfig};
 use crate::error::{Error, Reason, Result};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -23,8 +25,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub objects: Arc<dyn ObjectStore>,
-    #[expect(dead_code, reason = "object lock and the sweep of leftovers sign their own requests with it")]
-    pub s3: Option<AmazonS3>,
+    pub s3: Option<S3>,
 }
 
 impl Store {
@@ -87,8 +88,8 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client>
     let unfit = |source| unfit(config, provider, source);
     Ok(match provider {
         Provider::S3 => {
-            let store = configured!(AmazonS3Builder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store.clone()), s3: Some(store) }
+            let builder = configured!(AmazonS3Builder, config, &options, client.clone(), retry);
+            s3_bucket(config, builder, client).map_err(unfit)?
         }
         Provider::Gcs => {
             let store =
@@ -100,6 +101,30 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client>
             Client { objects: Arc::new(store), s3: None }
         }
     })
+}
+
+/// Without a signature there is no view of S3's own: it answers such questions to nobody.
+fn s3_bucket(
+    config: &StoreConfig,
+    mut builder: AmazonS3Builder,
+    client: ClientOptions,
+) -> object_store::Result<Client> {
+    let is_set = |key| builder.get_config_value(&key);
+    let anonymous = is_set(AmazonS3ConfigKey::SkipSignature).is_some_and(|value| value == "true");
+    let has_checksum = is_set(AmazonS3ConfigKey::Checksum).is_some();
+    let locking = config.lock.map(|lock| Locking::new(lock, anonymous));
+    if let Some(locking) = &locking {
+        builder = builder.with_http_connector(locking.clone());
+        if !has_checksum {
+            builder = builder.with_checksum_algorithm(Checksum::SHA256); // S3 takes no lock without one
+        }
+    }
+    let store = Arc::new(builder.build()?);
+    if let Some(locking) = &locking {
+        locking.of(&store);
+    }
+    let s3 = (!anonymous).then(|| S3 { store: store.clone(), client });
+    Ok(Client { objects: store, s3 })
 }
 
 fn unknown(name: &str) -> Error {
