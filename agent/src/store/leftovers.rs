@@ -102,7 +102,8 @@ pub async fn sweep_leftovers(store: &Store, layout: &Layout, now: DateTime<Utc>,
     let leftovers = match store.leftovers(older_than).await {
         Ok(leftovers) => leftovers.unwrap_or_default(),
         Err(error) if error.reason == Reason::StoreDenied => {
-            tracing::warn!(store = store.name(), %error, hint = error.hint, "unfinished uploads cannot be listed; let a lifecycle rule of the bucket drop them");
+            let (store, hint) = (store.name(), &error.hint);
+            tracing::warn!(store, %error, hint, "unfinished uploads cannot be listed; a lifecycle rule can drop them");
             return Ok(swept);
         }
         Err(error) => return Err(error),
@@ -114,7 +115,8 @@ pub async fn sweep_leftovers(store: &Store, layout: &Layout, now: DateTime<Utc>,
                 swept.aborted += 1;
             }
             Err(error) if error.reason == Reason::StoreDenied => {
-                tracing::warn!(store = store.name(), %error, hint = error.hint, "an unfinished upload cannot be dropped; let a lifecycle rule of the bucket do it");
+                let (store, hint) = (store.name(), &error.hint);
+                tracing::warn!(store, %error, hint, "an unfinished upload cannot be dropped; a lifecycle rule can");
                 swept.refused += 1;
             }
             Err(error) => return Err(error),
@@ -158,11 +160,15 @@ mod tests {
 
     #[test]
     fn a_page_of_uploads_is_read_whatever_stands_between_them() {
-        let text = "<?xml version=\"1.0\"?><ListMultipartUploadsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Bucket>b</Bucket>\
-            <KeyMarker></KeyMarker><NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>i</NextUploadIdMarker><IsTruncated>true</IsTruncated>\
-            <Upload><Key>etcd/a</Key><UploadId>1</UploadId><Initiator><ID>x</ID></Initiator><Initiated>2026-11-20T10:00:00.000Z</Initiated></Upload>\
-            <CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>\
-            <Upload><Key>etcd/b</Key><UploadId>2</UploadId><Initiated>2026-11-21T10:00:00Z</Initiated></Upload></ListMultipartUploadsResult>";
+        let text = "<?xml version=\"1.0\"?>
+            <ListMultipartUploadsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">
+            <Bucket>b</Bucket><KeyMarker></KeyMarker><IsTruncated>true</IsTruncated>
+            <NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>i</NextUploadIdMarker>
+            <Upload><Key>etcd/a</Key><UploadId>1</UploadId><Initiator><ID>x</ID></Initiator>
+            <Initiated>2026-11-20T10:00:00.000Z</Initiated></Upload>
+            <CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>
+            <Upload><Key>etcd/b</Key><UploadId>2</UploadId><Initiated>2026-11-21T10:00:00Z</Initiated></Upload>
+            </ListMultipartUploadsResult>";
         let page: Page = quick_xml::de::from_str(text).unwrap();
         assert!(page.truncated);
         assert_eq!((page.next_key.as_deref(), page.next_id.as_deref()), (Some("k"), Some("i")));

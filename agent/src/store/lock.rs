@@ -6,13 +6,11 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Lock, LockMode};
 use chrono::{DateTime, Days, SecondsFormat, Utc};
 use futures::future::BoxFuture;
+use object_store::HeaderValue;
 use object_store::aws::{AmazonS3, AwsAuthorizer};
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
-};
+use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService};
 use object_store::path::Path;
 use object_store::signer::Method;
-use object_store::{ClientOptions, HeaderValue};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Mutex;
@@ -46,7 +44,7 @@ pub(super) fn retention(
     Some((mode, now.checked_add_days(Days::new(days.into())).unwrap_or(DateTime::<Utc>::MAX_UTC)))
 }
 
-/// Makes clients that lock what they create.
+/// Makes clients lock what they create.
 #[derive(Clone, Debug)]
 pub(super) struct Locking(Arc<Shared>);
 
@@ -74,17 +72,15 @@ impl Locking {
         Locking(Arc::new(Shared { lock, anonymous, store, default, told }))
     }
 
+    /// The client that stands between object_store and this one.
+    pub fn around(&self, plain: HttpClient) -> HttpClient {
+        HttpClient::new(Service { plain, shared: self.0.clone() })
+    }
+
     /// Hands over the store whose credentials sign; before that nothing can be created.
     pub fn of(&self, store: &Arc<AmazonS3>) {
         // Called once, right after the store was built.
         let _ = self.0.store.set(Arc::downgrade(store));
-    }
-}
-
-impl HttpConnector for Locking {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let plain = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Service { plain, shared: self.0.clone() }))
     }
 }
 
@@ -171,10 +167,14 @@ impl Shared {
         if answer.status == 429 || answer.status >= 500 && answer.status != 501 {
             return Err(HttpError::new(HttpErrorKind::Request, Busy(answer.status)));
         }
+        // It would be refused, by most stores in words that help nobody.
+        if s3::has_no_lock(&answer) {
+            return Err(failed(NoObjectLock));
+        }
         let default = match s3::parse_object_lock(&answer.body) {
             Ok(found) if answer.is_success() => found.and_then(|ObjectLock { default }| default),
             _ => {
-                if !s3::has_no_lock(&answer) && !self.told.swap(true, Ordering::Relaxed) {
+                if !self.told.swap(true, Ordering::Relaxed) {
                     let (status, days) = (answer.status, self.lock.days);
                     tracing::warn!(
                         status,
@@ -217,6 +217,10 @@ fn failed(source: impl std::error::Error + Send + Sync + 'static) -> HttpError {
 #[derive(Debug, thiserror::Error)]
 #[error("the store was closed while an object was on its way")]
 struct Gone;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the bucket is missing object lock configuration")]
+struct NoObjectLock;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the store answered {0} when asked for the bucket's default retention")]

@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::lock::Locking;
-use super::s3::S3;
+use super::s3::{Keeping, S3};
 use super::source::Source;
 use crate::config::{Location, Provider, StoreConfig};
 use crate::error::{Error, Reason, Result};
@@ -88,8 +88,8 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client>
     let unfit = |source| unfit(config, provider, source);
     Ok(match provider {
         Provider::S3 => {
-            let builder = configured!(AmazonS3Builder, config, &options, client.clone(), retry);
-            s3_bucket(config, builder, client).map_err(unfit)?
+            let builder = configured!(AmazonS3Builder, config, &options, client, retry);
+            s3_bucket(config, builder).map_err(unfit)?
         }
         Provider::Gcs => {
             let store =
@@ -104,26 +104,21 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client>
 }
 
 /// Without a signature there is no view of S3's own: it answers such questions to nobody.
-fn s3_bucket(
-    config: &StoreConfig,
-    mut builder: AmazonS3Builder,
-    client: ClientOptions,
-) -> object_store::Result<Client> {
+fn s3_bucket(config: &StoreConfig, builder: AmazonS3Builder) -> object_store::Result<Client> {
     let is_set = |key| builder.get_config_value(&key);
     let anonymous = is_set(AmazonS3ConfigKey::SkipSignature).is_some_and(|value| value == "true");
     let has_checksum = is_set(AmazonS3ConfigKey::Checksum).is_some();
-    let locking = config.lock.map(|lock| Locking::new(lock, anonymous));
-    if let Some(locking) = &locking {
-        builder = builder.with_http_connector(locking.clone());
-        if !has_checksum {
-            builder = builder.with_checksum_algorithm(Checksum::SHA256); // S3 takes no lock without one
-        }
+    let connector = Keeping::new(config.lock.map(|lock| Locking::new(lock, anonymous)));
+    let mut builder = builder.with_http_connector(connector.clone());
+    if config.lock.is_some() && !has_checksum {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256); // S3 takes no lock without one
     }
     let store = Arc::new(builder.build()?);
-    if let Some(locking) = &locking {
+    if let Some(locking) = &connector.locking {
         locking.of(&store);
     }
-    let s3 = (!anonymous).then(|| S3 { store: store.clone(), client });
+    let http = connector.kept().filter(|_| !anonymous);
+    let s3 = http.map(|http| S3 { store: store.clone(), http });
     Ok(Client { objects: store, s3 })
 }
 

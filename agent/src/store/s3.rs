@@ -1,17 +1,18 @@
 //! What S3 can do and object_store has no call for: questions about a bucket, and uploads that nobody finished. Each
 //! request is signed by object_store's own signer, with the store's own credentials.
 
+use super::lock::Locking;
 use super::{Store, fault};
 use crate::config::LockMode;
 use crate::error::{Error, Reason, Result};
 use object_store::ClientOptions;
 use object_store::aws::AmazonS3;
 use object_store::client::ReqwestConnector;
-use object_store::client::{HttpClient, HttpConnector as _, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a signature holds: one request with its tries.
@@ -24,7 +25,35 @@ const PAUSE: Duration = Duration::from_millis(300);
 #[derive(Clone, Debug)]
 pub(super) struct S3 {
     pub store: Arc<AmazonS3>,
-    pub client: ClientOptions,
+    pub http: HttpClient,
+}
+
+/// Makes the clients of a store and keeps the last one: the builder makes that of the store itself last, from all options.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keeping {
+    pub locking: Option<Locking>,
+    kept: Arc<Mutex<Option<HttpClient>>>,
+}
+
+impl Keeping {
+    pub fn new(locking: Option<Locking>) -> Keeping {
+        Keeping { locking, ..Keeping::default() }
+    }
+
+    pub fn kept(&self) -> Option<HttpClient> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl HttpConnector for Keeping {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let plain = ReqwestConnector::default().connect(options)?;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(plain.clone());
+        Ok(match &self.locking {
+            Some(locking) => locking.around(plain),
+            None => plain,
+        })
+    }
 }
 
 /// What the store said, whatever it was.
@@ -139,8 +168,7 @@ impl Store {
 impl S3 {
     /// One request to the bucket (an empty path) or to an object.
     pub async fn ask(&self, method: Method, path: &Path, query: &[(&str, &str)]) -> object_store::Result<Answer> {
-        let http = ReqwestConnector::default().connect(&self.client)?;
-        ask(&self.store, &http, method, path, query).await
+        ask(&self.store, &self.http, method, path, query).await
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Tls {
     UnknownAuthority,
     Expired,
     OtherName,
-    NotTls,
+    PlainText,
     Other,
 }
 
@@ -125,12 +125,13 @@ impl Tls {
         use rustls::CertificateError as C;
         match error {
             rustls::Error::InvalidCertificate(certificate) => match certificate {
-                C::UnknownIssuer => Tls::UnknownAuthority,
+                // An authority of the same name with another key, as after a renewal, gives a bad signature.
+                C::UnknownIssuer | C::BadSignature => Tls::UnknownAuthority,
                 C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. } => Tls::Expired,
                 C::NotValidForName | C::NotValidForNameContext { .. } => Tls::OtherName,
                 _ => Tls::Other,
             },
-            rustls::Error::InvalidMessage(_) => Tls::NotTls,
+            rustls::Error::InvalidMessage(_) => Tls::PlainText,
             _ => Tls::Other,
         }
     }

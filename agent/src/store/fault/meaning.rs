@@ -174,6 +174,8 @@ const CODES: &[(Reason, &str, &[&str])] = &[
 
 /// A lock's refusal comes as a denial like any other; only its words differ.
 const LOCK_WORDS: &[&str] = &["worm", "object lock", "is locked", "legal hold", "retention", "immutab", "active hold"];
+/// S3's own words, and those of whoever asked the bucket before it sent a lock.
+const MISSING_LOCK: &str = "missing object lock configuration";
 /// The words in which tokens and signatures are refused for their time.
 const CLOCK_WORDS: &[&str] = &[
     "date header too old",
@@ -202,7 +204,7 @@ fn credentials(facts: &Facts) -> Option<(Reason, &'static str)> {
 /// What the store itself said.
 fn said(operation: &str, facts: &Facts) -> Option<(Reason, &'static str)> {
     let refusal = matches!(facts.status, Some(400..=403 | 409 | 412)) || facts.code.is_some();
-    if refusal && facts.says(&["missing object lock configuration", "object lock is not enabled"]) {
+    if refusal && facts.says(&[MISSING_LOCK, "object lock is not enabled"]) {
         return Some((Reason::Config, NO_LOCK));
     }
     if refusal && operation == "delete" && facts.says(LOCK_WORDS) {
@@ -259,10 +261,13 @@ fn carried(facts: &Facts) -> Option<(Reason, &'static str)> {
             Tls::UnknownAuthority => AUTHORITY,
             Tls::Expired => CERTIFICATE_TIME,
             Tls::OtherName => CERTIFICATE_NAME,
-            Tls::NotTls => NOT_TLS,
+            Tls::PlainText => NOT_TLS,
             Tls::Other => TLS,
         };
         return Some((Reason::StoreTls, hint));
+    }
+    if facts.says(&[MISSING_LOCK]) {
+        return Some((Reason::Config, NO_LOCK));
     }
     if facts.says(&["redirect without location"]) {
         return Some((Reason::StoreBucketMissing, REGION));

@@ -71,7 +71,8 @@ fn store(kind: Kind, endpoint: &str) -> Arc<dyn ObjectStore> {
         }
         Gcs => {
             let account = format!(
-                "{{\"gcs_base_url\":\"{endpoint}\",\"disable_oauth\":true,\"client_email\":\"\",\"private_key\":\"\",\"private_key_id\":\"\"}}"
+                "{{\"gcs_base_url\":\"{endpoint}\",\"disable_oauth\":true,\"client_email\":\"\",\
+                 \"private_key\":\"\",\"private_key_id\":\"\"}}"
             );
             let client = object_store::ClientOptions::new().with_allow_http(true);
             let builder = GoogleCloudStorageBuilder::new().with_bucket_name("bucket").with_client_options(client);

@@ -62,7 +62,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "list",
         403,
-        "<Error><Code>InvalidAccessKeyId</Code><Message>The AWS access key Id you provided does not exist in our records.</Message></Error>",
+        "<Error><Code>InvalidAccessKeyId</Code><Message>The AWS access key Id you provided does not exist in our \
+         records.</Message></Error>",
         StoreDenied,
         "does not know the key",
     ),
@@ -70,7 +71,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "list",
         403,
-        "<Error><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match the signature you provided. Check your key and signing method.</Message></Error>",
+        "<Error><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match the \
+         signature you provided. Check your key and signing method.</Message></Error>",
         StoreDenied,
         "does not know the key",
     ),
@@ -86,7 +88,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "create",
         403,
-        "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the server's time is too large.</Message></Error>",
+        "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the \
+         server's time is too large.</Message></Error>",
         StoreClockSkew,
         "set this machine's clock",
     ),
@@ -94,7 +97,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "list",
         400,
-        "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'</Message><Region>eu-central-1</Region></Error>",
+        "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the \
+         region 'us-east-1' is wrong; expecting 'eu-central-1'</Message><Region>eu-central-1</Region></Error>",
         StoreBucketMissing,
         "set `region`",
     ),
@@ -112,7 +116,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "read",
         500,
-        "<Error><Code>InternalError</Code><Message>We encountered an internal error, please try again.</Message></Error>",
+        "<Error><Code>InternalError</Code><Message>We encountered an internal error, please try \
+         again.</Message></Error>",
         StoreUnreachable,
         "an error of its own",
     ),
@@ -121,7 +126,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "create",
         412,
-        "<Error><Code>PreconditionFailed</Code><Message>At least one of the pre-conditions you specified did not hold</Message></Error>",
+        "<Error><Code>PreconditionFailed</Code><Message>At least one of the pre-conditions you specified did not \
+         hold</Message></Error>",
         StoreConflict,
         "nothing was overwritten",
     ),
@@ -129,7 +135,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "create",
         409,
-        "<Error><Code>ConditionalRequestConflict</Code><Message>The conditional request cannot succeed due to a conflicting operation against this resource.</Message></Error>",
+        "<Error><Code>ConditionalRequestConflict</Code><Message>The conditional request cannot succeed due to a \
+         conflicting operation against this resource.</Message></Error>",
         StoreConflict,
         "nothing was overwritten",
     ),
@@ -137,7 +144,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "create",
         507,
-        "<Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached its minimum free drive threshold. Please delete a few objects to proceed.</Message></Error>",
+        "<Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached its minimum free drive \
+         threshold. Please delete a few objects to proceed.</Message></Error>",
         NoSpace,
         "free space on the store",
     ),
@@ -146,7 +154,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "create",
         400,
-        "<Error><Code>RequestTimeout</Code><Message>Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.</Message></Error>",
+        "<Error><Code>RequestTimeout</Code><Message>Your socket connection to the server was not read from or \
+         written to within the timeout period. Idle connections will be closed.</Message></Error>",
         StoreTimeout,
         "`timeout`",
     ),
@@ -162,7 +171,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "delete",
         200,
-        "<DeleteResult><Error><Key>prod/manifest.json</Key><Code>AccessDenied</Code><Message>Access Denied because object protected by object lock.</Message></Error></DeleteResult>",
+        "<DeleteResult><Error><Key>prod/manifest.json</Key><Code>AccessDenied</Code><Message>Access Denied \
+         because object protected by object lock.</Message></Error></DeleteResult>",
         StoreDenied,
         "locked until its retention ends",
     ),
@@ -170,7 +180,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "delete",
         200,
-        "<DeleteResult><Error><Key>prod/manifest.json</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error></DeleteResult>",
+        "<DeleteResult><Error><Key>prod/manifest.json</Key><Code>AccessDenied</Code><Message>Access \
+         Denied</Message></Error></DeleteResult>",
         StoreDenied,
         "it needs s3:DeleteObject",
     ),
@@ -178,7 +189,8 @@ pub(super) const ROWS: &[Row] = &[
         S3,
         "delete",
         400,
-        "<Error><Code>InvalidRequest</Code><Message>Object is WORM protected and cannot be overwritten</Message></Error>",
+        "<Error><Code>InvalidRequest</Code><Message>Object is WORM protected and cannot be \
+         overwritten</Message></Error>",
         StoreDenied,
         "locked until its retention ends",
     ),
@@ -195,7 +207,8 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "list",
         404,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist.</Message></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>NoSuchBucket</Code><Message>The specified bucket does \
+         not exist.</Message></Error>",
         StoreBucketMissing,
         "create the bucket",
     ),
@@ -203,7 +216,8 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "read",
         404,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>NoSuchKey</Code><Message>The specified key does not \
+         exist.</Message></Error>",
         ObjectMissing,
         "lifeboat list",
     ),
@@ -211,7 +225,9 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "create",
         403,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><Message>Access denied.</Message><Details>agent@project.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage object.</Details></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><Message>Access \
+         denied.</Message><Details>agent@project.iam.gserviceaccount.com does not have storage.objects.create \
+         access to the Google Cloud Storage object.</Details></Error>",
         StoreDenied,
         "storage.objects.create",
     ),
@@ -219,7 +235,8 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "list",
         401,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AuthenticationRequired</Code><Message>Authentication required.</Message></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AuthenticationRequired</Code><Message>Authentication \
+         required.</Message></Error>",
         StoreDenied,
         "does not know the key",
     ),
@@ -227,7 +244,9 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "create",
         429,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>TooManyRequests</Code><Message>The object exceeded the rate limit for object mutation operations (create, update, and delete). Please reduce your request rate.</Message></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>TooManyRequests</Code><Message>The object exceeded \
+         the rate limit for object mutation operations (create, update, and delete). Please reduce your request \
+         rate.</Message></Error>",
         StoreThrottled,
         "fewer requests",
     ),
@@ -235,7 +254,8 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "create",
         503,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>ServiceUnavailable</Code><Message>Service is unavailable.</Message></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>ServiceUnavailable</Code><Message>Service is \
+         unavailable.</Message></Error>",
         StoreThrottled,
         "fewer requests",
     ),
@@ -243,7 +263,8 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "create",
         412,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>PreconditionFailed</Code><Message>At least one of the pre-conditions you specified did not hold.</Message></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>PreconditionFailed</Code><Message>At least one of the \
+         pre-conditions you specified did not hold.</Message></Error>",
         StoreConflict,
         "nothing was overwritten",
     ),
@@ -251,7 +272,9 @@ pub(super) const ROWS: &[Row] = &[
         Gcs,
         "delete",
         403,
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><Message>Access denied.</Message><Details>Object 'b/o' is subject to bucket's retention policy or object retention and cannot be deleted or overwritten until 2027-01-01T00:00:00Z</Details></Error>",
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><Message>Access \
+         denied.</Message><Details>Object 'b/o' is subject to bucket's retention policy or object retention and \
+         cannot be deleted or overwritten until 2027-01-01T00:00:00Z</Details></Error>",
         StoreDenied,
         "locked until its retention ends",
     ),
@@ -259,7 +282,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "list",
         404,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ContainerNotFound</Code><Message>The specified container does not exist.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ContainerNotFound</Code><Message>The specified \
+         container does not exist.</Message></Error>",
         StoreBucketMissing,
         "create the bucket",
     ),
@@ -267,7 +291,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "read",
         404,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>BlobNotFound</Code><Message>The specified blob does not exist.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>BlobNotFound</Code><Message>The specified blob \
+         does not exist.</Message></Error>",
         ObjectMissing,
         "lifeboat list",
     ),
@@ -275,7 +300,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "read",
         409,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ContainerBeingDeleted</Code><Message>The specified container is being deleted. Try operation later.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ContainerBeingDeleted</Code><Message>The \
+         specified container is being deleted. Try operation later.</Message></Error>",
         StoreBucketMissing,
         "create the bucket",
     ),
@@ -283,7 +309,10 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "list",
         403,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.</Message><AuthenticationErrorDetail>The MAC signature found in the HTTP request 'abc' is not the same as any computed signature.</AuthenticationErrorDetail></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed \
+         to authenticate the request. Make sure the value of Authorization header is formed correctly including \
+         the signature.</Message><AuthenticationErrorDetail>The MAC signature found in the HTTP request 'abc' is \
+         not the same as any computed signature.</AuthenticationErrorDetail></Error>",
         StoreDenied,
         "does not know the key",
     ),
@@ -291,7 +320,10 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "list",
         403,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.</Message><AuthenticationErrorDetail>Request date header too old: 'Wed, 25 Nov 2026 10:00:00 GMT'</AuthenticationErrorDetail></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed \
+         to authenticate the request. Make sure the value of Authorization header is formed correctly including \
+         the signature.</Message><AuthenticationErrorDetail>Request date header too old: 'Wed, 25 Nov 2026 \
+         10:00:00 GMT'</AuthenticationErrorDetail></Error>",
         StoreClockSkew,
         "set this machine's clock",
     ),
@@ -299,7 +331,9 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "create",
         403,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>AuthorizationPermissionMismatch</Code><Message>This request is not authorized to perform this operation using this permission.</Message></Error>",
+        "<?xml version=\"1.0\" \
+         encoding=\"utf-8\"?><Error><Code>AuthorizationPermissionMismatch</Code><Message>This request is not \
+         authorized to perform this operation using this permission.</Message></Error>",
         StoreDenied,
         "blobs/add/action",
     ),
@@ -307,7 +341,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "create",
         403,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>UnauthorizedBlobOverwrite</Code><Message>This request is not authorized to perform blob overwrites.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>UnauthorizedBlobOverwrite</Code><Message>This \
+         request is not authorized to perform blob overwrites.</Message></Error>",
         StoreConflict,
         "nothing was overwritten",
     ),
@@ -315,7 +350,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "create",
         409,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>BlobAlreadyExists</Code><Message>The specified blob already exists.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>BlobAlreadyExists</Code><Message>The specified \
+         blob already exists.</Message></Error>",
         StoreConflict,
         "nothing was overwritten",
     ),
@@ -323,7 +359,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "create",
         503,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ServerBusy</Code><Message>The server is currently unable to receive requests. Please retry your request.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ServerBusy</Code><Message>The server is currently \
+         unable to receive requests. Please retry your request.</Message></Error>",
         StoreThrottled,
         "fewer requests",
     ),
@@ -331,7 +368,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "create",
         500,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>OperationTimedOut</Code><Message>The operation could not be completed within the permitted time.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>OperationTimedOut</Code><Message>The operation \
+         could not be completed within the permitted time.</Message></Error>",
         StoreTimeout,
         "`timeout`",
     ),
@@ -339,7 +377,8 @@ pub(super) const ROWS: &[Row] = &[
         Azure,
         "create",
         409,
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>BlobImmutableDueToPolicy</Code><Message>This operation is not permitted as the blob is immutable due to a policy.</Message></Error>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>BlobImmutableDueToPolicy</Code><Message>This \
+         operation is not permitted as the blob is immutable due to a policy.</Message></Error>",
         StoreDenied,
         "locked until its retention ends",
     ),
