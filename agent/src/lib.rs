@@ -36,4 +36,6 @@ pub mod docs {
     pub mod metrics {}
     #[doc = include_str!("../docs/runbooks.md")]
     pub mod runbooks {}
+    #[doc = include_str!("../docs/stores.md")]
+    pub mod stores {}
 }

@@ -3,11 +3,14 @@
 mod create;
 mod fault;
 pub mod key;
+mod leftovers;
+mod lock;
 mod open;
 mod pace;
 mod parts;
 mod read;
 mod retry;
+mod s3;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,8 @@ use pace::Pace;
 use source::Source;
 
 pub use key::{Kind, Layout, ObjectKey};
+pub use leftovers::{LEFTOVER_GRACE, Leftover, Swept, sweep_leftovers};
+pub use s3::{ObjectLock, Protection, Retention, Versioning};
 pub use upload::{Upload, settle};
 
 /// One place that keeps backups, seen through its prefix.
@@ -67,7 +72,10 @@ impl Store {
     }
 
     fn failed(&self, operation: &'static str, object: &str, source: object_store::Error) -> Error {
-        let error = fault::classify(operation, object, &self.url, source);
+        self.counted(operation, fault::classify(operation, object, &self.url, source))
+    }
+
+    fn counted(&self, operation: &'static str, error: Error) -> Error {
         metrics::counter!("lifeboat_store_request_failures_total", "store" => self.name.clone(),
             "operation" => operation, "reason" => error.reason.name())
         .increment(1);
@@ -76,7 +84,7 @@ impl Store {
 
     /// What talks to the store now; credentials that changed are in use from the next call on.
     fn inner(&self) -> Arc<dyn ObjectStore> {
-        self.source.client()
+        self.source.client().objects
     }
 
     fn count(&self, operation: &'static str) {
@@ -187,9 +195,14 @@ impl Store {
     }
 
     fn found(&self, meta: object_store::ObjectMeta) -> Option<Found> {
-        let below = meta.location.prefix_match(&self.prefix)?;
-        let parts: Vec<_> = below.map(|part| part.as_ref().to_owned()).collect();
-        Some(Found { name: parts.join("/"), bytes: meta.size, modified: meta.last_modified, e_tag: meta.e_tag })
+        let name = self.name_of(&meta.location)?;
+        Some(Found { name, bytes: meta.size, modified: meta.last_modified, e_tag: meta.e_tag })
+    }
+
+    /// The name below the prefix; `None` of what does not lie there.
+    fn name_of(&self, path: &Path) -> Option<String> {
+        let below: Vec<_> = path.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+        Some(below.join("/"))
     }
 }
 

@@ -7,11 +7,14 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 use crate::bucket::{Bucket, Kind, fresh_name};
+use crate::pki::Pair;
 use crate::server::{Server, free_port};
 use crate::tools;
 
 pub(crate) const ACCESS_KEY: &str = "testkey";
 pub(crate) const SECRET_KEY: &str = "testsecret";
+/// An identity that may read and list, and nothing else.
+pub const READER: (&str, &str) = ("readerkey", "readersecret");
 
 /// SeaweedFS on loopback; it checks credentials and signatures.
 #[derive(Debug)]
@@ -31,9 +34,25 @@ struct Running {
 impl S3 {
     /// A server of its own, for a test that stops or starves it. It ends with this value.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same that also speaks TLS, with this certificate; and where.
+    pub fn start_with_tls(pair: &Pair) -> (Self, String) {
+        let port = free_port();
+        let server = Self::start_with(&[
+            format!("-s3.port.https={port}"),
+            format!("-s3.cert.file={}", pair.cert_file.display()),
+            format!("-s3.key.file={}", pair.key_file.display()),
+        ]);
+        (server, format!("https://127.0.0.1:{port}"))
+    }
+
+    fn start_with(flags: &[String]) -> Self {
         let dir = tempfile::Builder::new().prefix("lifeboat-s3-").tempdir().expect("a temporary folder");
         let ports: [u16; 9] = std::array::from_fn(|_| free_port());
         let mut command = seaweed(dir.path(), &ports);
+        command.args(flags);
         let server = Server::start_owning(&mut command, &dir.path().join("weed.log"), dir.path());
         let running = Running { endpoint: format!("http://127.0.0.1:{}", ports[0]), server, dir };
         Self(running)
@@ -102,11 +121,17 @@ impl Running {
 
 /// Every port is given, since the defaults are fixed; telemetry is off; sockets stay in the folder.
 fn seaweed(dir: &Path, ports: &[u16; 9]) -> Command {
-    let identities = serde_json::json!({ "identities": [{
-        "name": "test",
-        "credentials": [{ "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY }],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }] });
+    let identity = |name: &str, (access, secret): (&str, &str), actions: &[&str]| {
+        serde_json::json!({
+            "name": name,
+            "credentials": [{ "accessKey": access, "secretKey": secret }],
+            "actions": actions,
+        })
+    };
+    let identities = serde_json::json!({ "identities": [
+        identity("test", (ACCESS_KEY, SECRET_KEY), &["Admin", "Read", "Write", "List", "Tagging"]),
+        identity("reader", READER, &["Read", "List"]),
+    ] });
     std::fs::write(dir.join("s3.json"), identities.to_string()).expect("the folder is ours");
     std::fs::create_dir(dir.join("data")).expect("the folder is ours");
     let mut command = Command::new(tools::weed());
@@ -153,4 +178,20 @@ pub fn uploads(bucket: &Bucket, prefix: &str) -> (u32, u32) {
     let said = String::from_utf8(tools::succeed(&mut command)).expect("python writes text");
     let counts = said.trim().split_once(' ').and_then(|(up, ob)| Some((up.parse().ok()?, ob.parse().ok()?)));
     counts.unwrap_or_else(|| panic!("no counts: {said}"))
+}
+
+const ASK: &str = "
+import boto3, json, sys
+from botocore.exceptions import ClientError
+endpoint, bucket, access, secret, code, *rest = sys.argv[1:]
+client = boto3.client('s3', endpoint_url=endpoint, region_name='us-east-1', aws_access_key_id=access, aws_secret_access_key=secret)
+print(json.dumps(eval(code), default=str))
+";
+
+/// What Python's client says of a bucket: an expression over `client`, `bucket` and `rest`, its value as JSON.
+pub fn ask(bucket: &Bucket, code: &str, rest: &[&str]) -> serde_json::Value {
+    let mut command = Command::new(tools::python());
+    command.env_clear().args(["-c", ASK, &bucket.endpoint, &bucket.name, ACCESS_KEY, SECRET_KEY, code]).args(rest);
+    let said = String::from_utf8(tools::succeed(&mut command)).expect("python writes text");
+    serde_json::from_str(&said).expect("python writes JSON")
 }

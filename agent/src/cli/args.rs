@@ -137,6 +137,9 @@ pub struct StoreArgs {
     /// An option of the store, as object_store names it; credentials come from the environment
     #[arg(long = "store-option", value_name = "K=V", requires = "store")]
     pub store_options: Vec<String>,
+    /// Certificates of the authority that signed the store's, beside those that this machine trusts
+    #[arg(long = "store-ca", value_name = "FILE", requires = "store")]
+    pub store_ca: Option<PathBuf>,
     /// The cluster in the store [default: the only one there]
     #[arg(long, value_name = "NAME", requires = "store")]
     pub cluster: Option<String>,

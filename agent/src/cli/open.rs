@@ -55,7 +55,7 @@ pub async fn open(cli: &Cli, args: &StoreArgs, unverified: bool) -> Result<Opene
 pub async fn every(cli: &Cli, args: &StoreArgs) -> Result<Vec<Opened>> {
     let config = if args.store.is_none() { Some(config(cli)?) } else { None };
     let store = match (&args.store, config.as_ref().and_then(|config| config.stores.first())) {
-        (Some(url), _) => Store::open(&StoreConfig::from_options(url, &options(&args.store_options)?)?)?,
+        (Some(url), _) => Store::open(&store_from_flags(url, args)?)?,
         (None, Some(named)) => Store::open(named)?,
         (None, None) => return Err(Error::new(Reason::Config, "the config names no store")),
     };
@@ -94,7 +94,7 @@ async fn from_flags(url: &str, args: &StoreArgs, unverified: bool) -> Result<Acc
         (false, trust) if trust.is_empty() => return Err(no_trust()),
         (false, trust) => trust,
     };
-    let store = Store::open(&StoreConfig::from_options(url, &options(&args.store_options)?)?)?;
+    let store = Store::open(&store_from_flags(url, args)?)?;
     store.check().await?;
     let cluster = match &args.cluster {
         Some(name) => ClusterName::parse(name).map_err(|why| Error::new(Reason::Usage, format!("--cluster: {why}")))?,
@@ -107,6 +107,11 @@ async fn from_flags(url: &str, args: &StoreArgs, unverified: bool) -> Result<Acc
         identity: None,
         notes_dir: std::env::temp_dir(),
     })
+}
+
+fn store_from_flags(url: &str, args: &StoreArgs) -> Result<StoreConfig> {
+    let store = StoreConfig::from_options(url, &options(&args.store_options)?)?;
+    Ok(StoreConfig { ca_file: args.store_ca.clone(), ..store })
 }
 
 fn no_trust() -> Error {

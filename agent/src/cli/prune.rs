@@ -10,6 +10,7 @@ use crate::config::Role;
 use crate::error::{Error, Reason, Result};
 use crate::prune;
 use crate::setup;
+use crate::store::{LEFTOVER_GRACE, Swept, sweep_leftovers};
 use crate::summary;
 use lifeboat_policy::retention::{Action, Plan, Verdict};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
     let now = CLOCK.now();
     let plan = summary::plan(&opened.catalog, opened.yardstick.required, &setup::rules(config), now);
     let frees = freed(&opened.catalog, &plan);
-    let mut done = prune::Done::default();
+    let (mut done, mut swept) = (prune::Done::default(), Swept::default());
     if args.apply {
         if let Some(freeze) = &plan.frozen {
             return Err(
@@ -37,15 +38,20 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
         let signer = setup::signer(config, Role::Prune)?;
         done =
             prune::apply(opened.access.store(), opened.access.layout(), &signer, &opened.catalog, &plan, now).await?;
+        swept = sweep_leftovers(opened.access.store(), opened.access.layout(), now, LEFTOVER_GRACE).await?;
     }
     let mut text = heading(&opened, args.apply);
     text.push_str(&body(&opened.catalog, &plan, args.all));
     text.push_str(&match args.apply {
         true => format!(
-            "Done: {} marked, {} deleted, {} freed.\n",
+            "Done: {} marked, {} deleted, {} freed.{}\n",
             done.marked.len(),
             done.deleted.len(),
-            size(done.freed_bytes)
+            size(done.freed_bytes),
+            match swept.aborted {
+                0 => String::new(),
+                aborted => format!(" Unfinished uploads dropped: {aborted}."),
+            }
         ),
         false => format!("Frees {} now. To do it: lifeboat prune --apply\n", size(frees)),
     });
@@ -60,6 +66,7 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
         "delete": ids(|action| matches!(action, Action::Delete)),
         "orphans": opened.catalog.orphans,
         "refused": opened.catalog.untrusted.iter().map(|entry| json!({ "id": entry.id, "why": entry.why.to_string() })).collect::<Vec<_>>(),
+        "uploads_dropped": swept.aborted,
         "freed_bytes": if args.apply { done.freed_bytes } else { frees },
     });
     output.answer(now, Some(opened.catalog.cluster.as_str()), fields, &text);

@@ -7,7 +7,7 @@ use super::location::{Location, URL_FIX};
 use super::nearest::nearest;
 use super::options::{self, OptionKind, StoreOption};
 use super::tree::{self, Kind, Node, Place};
-use super::{Provider, ReadBack, StoreConfig};
+use super::{Lock, LockMode, Provider, ReadBack, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +16,11 @@ use std::time::Duration;
 /// One request with its body. Long enough for a part of a few MiB on a slow line, short enough for a retry in time.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-const FIELDS: &[&str] = &["url", "name", "options", "options_file", "ca_file", "bandwidth", "read_back", "timeout"];
-const LATER: &[&str] = &["lock", "keep"];
+const FIELDS: &[&str] =
+    &["url", "name", "options", "options_file", "ca_file", "lock", "bandwidth", "read_back", "timeout"];
+const LATER: &[&str] = &["keep"];
+/// Object lock takes whole days; more than a century is a typing error that nobody could ever undo.
+const LONGEST_LOCK_DAYS: u32 = 36_500;
 
 impl StoreConfig {
     /// A store with nothing but its name and URL.
@@ -28,6 +31,7 @@ impl StoreConfig {
             options: BTreeMap::new(),
             options_file: None,
             ca_file: None,
+            lock: None,
             bandwidth: None,
             read_back: ReadBack::Full,
             timeout: REQUEST_TIMEOUT,
@@ -141,6 +145,7 @@ fn read_store(cursor: &Cursor<'_>) -> Option<StoreConfig> {
         options,
         options_file,
         ca_file,
+        lock: fields.get("lock").and_then(|c| read_lock(&c, kind)),
         bandwidth: fields.get("bandwidth").and_then(|c| read_bandwidth(&c)),
         read_back: fields.get("read_back").and_then(|c| c.word(READ_BACKS)).unwrap_or(ReadBack::Full),
         timeout: fields.get("timeout").and_then(|c| c.positive_duration()).unwrap_or(REQUEST_TIMEOUT),
@@ -158,6 +163,27 @@ fn read_bandwidth(cursor: &Cursor<'_>) -> Option<u64> {
         return None;
     }
     Some(bytes)
+}
+
+fn read_lock(cursor: &Cursor<'_>, location: Option<&Location>) -> Option<Lock> {
+    const MODES: &[(&str, LockMode)] = &[("governance", LockMode::Governance), ("compliance", LockMode::Compliance)];
+    const DAYS: &str = "write the days that nobody may delete an object, such as days: 14";
+    if location.is_some_and(|location| location.provider() != Some(Provider::S3)) {
+        cursor.error(
+            "an object's lock can be sent to S3 only",
+            "leave it out, and give the bucket or container a retention policy of its own",
+        );
+        return None;
+    }
+    let fields = cursor.fields(&["mode", "days"])?;
+    let mode = fields.need("mode", "write mode: compliance, or mode: governance").and_then(|c| c.word(MODES));
+    let days = fields.need("days", DAYS)?;
+    let count = days.whole::<u32>()?;
+    if !(1..=LONGEST_LOCK_DAYS).contains(&count) {
+        days.error(format!("an object is locked for 1 to {LONGEST_LOCK_DAYS} days"), DAYS);
+        return None;
+    }
+    Some(Lock { mode: mode?, days: count })
 }
 
 /// A folder has no options, and no server whose certificate could be checked.

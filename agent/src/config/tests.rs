@@ -221,7 +221,7 @@ fn what_this_version_does_not_do_is_refused_by_name() {
         let text = change("cluster:", &format!("{field}\ncluster:"));
         holds(&text, &["is not in this version yet (0.1)", "fix: leave it out", "config.yaml:1:1:"]);
     }
-    for field in ["lock: {}", "keep: {}"] {
+    for field in ["keep: {}"] {
         let text = change("url: s3://backups/etcd", &format!("url: s3://backups/etcd\n    {field}"));
         holds(&text, &["is not in this version yet (0.1)", "config.yaml:5:5: stores[0]."]);
     }

@@ -7,6 +7,7 @@ use crate::config::Role;
 use crate::error::{Error, Reason, Result};
 use crate::keys::Signer;
 use crate::setup;
+use crate::store::{LEFTOVER_GRACE, sweep_leftovers};
 use crate::{prune, summary};
 use lifeboat_policy::schedule::{Due, Fired, due_unfired};
 
@@ -51,6 +52,8 @@ async fn prune_once(shared: &Shared, signer: &Signer) -> Result<()> {
         tracing::warn!(why = %freeze, "prune is frozen");
     }
     let done = prune::apply(shared.access.store(), shared.access.layout(), signer, &catalog, &plan, now).await;
+    let swept = sweep_leftovers(shared.access.store(), shared.access.layout(), now, LEFTOVER_GRACE).await;
+    let done = done.and_then(|done| swept.map(|_| done));
     shared.count(Role::Prune, watch.elapsed(), done.as_ref().err().map(|error| error.reason));
     let done = done?;
     if !done.marked.is_empty() || !done.deleted.is_empty() {

@@ -1,11 +1,13 @@
 //! From a config's store to a client that is ready: URL, options, certificates, timeouts, retries.
 
 use super::Store;
+use super::lock::Locking;
 use super::pace::Pace;
+use super::s3::{Keeping, S3};
 use super::source::Source;
 use crate::config::{self, Location, Provider, ReadBack, StoreConfig};
 use crate::error::{Error, Reason, Result};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -20,11 +22,28 @@ const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
+/// What talks to a store. Beside the common view S3 has one of its own, for what object_store has no call for.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub objects: Arc<dyn ObjectStore>,
+    pub s3: Option<S3>,
+}
+
+impl Client {
+    /// One that has nothing beside the common view.
+    fn common(objects: Arc<dyn ObjectStore>) -> Client {
+        Client { objects, s3: None }
+    }
+}
+
 impl Store {
     pub fn open(config: &StoreConfig) -> Result<Store> {
         let url = config.url.clone();
         let (source, prefix, folder, provider) = match config.location()? {
-            Location::File(path) => (Source::fixed(open_folder(&path, &url)?), Path::default(), Some(path), None),
+            Location::File(path) => {
+                let source = Source::fixed(Client::common(open_folder(&path, &url)?));
+                (source, Path::default(), Some(path), None)
+            }
             Location::Bucket { provider, prefix } => {
                 (Source::of_bucket(config, provider)?, prefix, None, Some(provider))
             }
@@ -37,14 +56,14 @@ impl Store {
             folder,
             pace: config.bandwidth.map(|limit| Arc::new(Pace::new(limit))),
             read_back: config.read_back,
-            verifies_uploads: provider == Some(Provider::S3) && sends_checksums(config)?,
+            verifies_uploads: provider == Some(Provider::S3) && (config.lock.is_some() || sends_checksums(config)?),
         })
     }
 
     /// A store over a client that exists already: how a test puts a fault, or a store in memory, under everything else.
     pub fn over(name: &str, url: &str, objects: Arc<dyn ObjectStore>) -> Store {
         Store {
-            source: Source::fixed(objects),
+            source: Source::fixed(Client::common(objects)),
             name: name.to_owned(),
             url: url.to_owned(),
             prefix: Path::default(),
@@ -76,7 +95,7 @@ fn open_folder(path: &std::path::Path, url: &str) -> Result<Arc<dyn ObjectStore>
 
 /// The three builders have the same calls and no trait for them. Settings of the environment first, then those of the
 /// config, so that what is written wins.
-macro_rules! build {
+macro_rules! configured {
     ($builder:ident, $config:expr, $options:expr, $client:expr) => {{
         let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_FOR, ..RetryConfig::default() };
         let mut builder = $builder::from_env().with_client_options($client).with_retry(retry).with_url(&$config.url);
@@ -84,23 +103,42 @@ macro_rules! build {
             let key = name.to_lowercase().parse().map_err(|_| unknown(name))?;
             builder = builder.with_config(key, value);
         }
-        builder.build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
+        builder
     }};
 }
 
 /// A client for a bucket with these options, which are all that its files say now.
-pub(super) fn bucket(
-    config: &StoreConfig,
-    provider: Provider,
-    options: &BTreeMap<String, String>,
-) -> Result<Arc<dyn ObjectStore>> {
+pub(super) fn bucket(config: &StoreConfig, provider: Provider, options: &BTreeMap<String, String>) -> Result<Client> {
     let client = client_options(config, provider)?;
     let built = match provider {
-        Provider::S3 => build!(AmazonS3Builder, config, options, client),
-        Provider::Gcs => build!(GoogleCloudStorageBuilder, config, options, client),
-        Provider::Azure => build!(MicrosoftAzureBuilder, config, options, client),
+        Provider::S3 => s3_bucket(config, configured!(AmazonS3Builder, config, options, client)),
+        Provider::Gcs => configured!(GoogleCloudStorageBuilder, config, options, client)
+            .build()
+            .map(|store| Client::common(Arc::new(store))),
+        Provider::Azure => configured!(MicrosoftAzureBuilder, config, options, client)
+            .build()
+            .map(|store| Client::common(Arc::new(store))),
     };
     built.map_err(|source| unfit(config, provider, source))
+}
+
+/// Without a signature there is no view of S3's own: it answers such questions to nobody.
+fn s3_bucket(config: &StoreConfig, builder: AmazonS3Builder) -> object_store::Result<Client> {
+    let is_set = |key| builder.get_config_value(&key);
+    let anonymous = is_set(AmazonS3ConfigKey::SkipSignature).is_some_and(|value| value == "true");
+    let has_checksum = is_set(AmazonS3ConfigKey::Checksum).is_some();
+    let connector = Keeping::new(config.lock.map(|lock| Locking::new(lock, anonymous)));
+    let mut builder = builder.with_http_connector(connector.clone());
+    if config.lock.is_some() && !has_checksum {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256); // S3 takes no lock without one
+    }
+    let store = Arc::new(builder.build()?);
+    if let Some(locking) = &connector.locking {
+        locking.of(&store);
+    }
+    let http = connector.kept().filter(|_| !anonymous);
+    let s3 = http.map(|http| S3 { store: store.clone(), http });
+    Ok(Client { objects: store, s3 })
 }
 
 fn unknown(name: &str) -> Error {

@@ -1,9 +1,8 @@
 //! The client behind a store, built anew when a file that it was made from has changed: a rotation needs no restart.
 
-use super::open::{self, environment_prefix};
+use super::open::{self, Client, environment_prefix};
 use crate::config::{self, Provider, StoreConfig, StoreOption};
 use crate::error::Result;
-use object_store::ObjectStore;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -19,7 +18,7 @@ pub(super) struct Source(Arc<Inner>);
 
 enum Inner {
     /// Made from nothing that could change.
-    Fixed(Arc<dyn ObjectStore>),
+    Fixed(Client),
     Bucket(Box<Bucket>),
 }
 
@@ -31,7 +30,7 @@ struct Bucket {
 
 /// A client, and the files that it was made from as they were then.
 struct Built {
-    client: Arc<dyn ObjectStore>,
+    client: Client,
     files: Vec<(PathBuf, Option<Look>)>,
 }
 
@@ -45,7 +44,7 @@ struct Look {
 }
 
 impl Source {
-    pub fn fixed(client: Arc<dyn ObjectStore>) -> Source {
+    pub fn fixed(client: Client) -> Source {
         Source(Arc::new(Inner::Fixed(client)))
     }
 
@@ -55,7 +54,7 @@ impl Source {
     }
 
     /// The client to use now.
-    pub fn client(&self) -> Arc<dyn ObjectStore> {
+    pub fn client(&self) -> Client {
         let (config, provider, built) = match &*self.0 {
             Inner::Fixed(client) => return client.clone(),
             Inner::Bucket(bucket) => (&bucket.config, bucket.provider, &bucket.built),
