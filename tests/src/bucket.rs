@@ -60,6 +60,11 @@ impl Bucket {
         }
     }
 
+    /// The same bucket by another way, a proxy in front of its server say.
+    pub fn through(&self, endpoint: impl Into<String>) -> Bucket {
+        Bucket { endpoint: endpoint.into(), ..self.clone() }
+    }
+
     /// What must show nowhere.
     pub fn secret(&self) -> &'static str {
         match self.kind {
