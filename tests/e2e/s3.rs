@@ -84,10 +84,8 @@ fn a_missing_bucket_wrong_credentials_and_a_dead_endpoint_are_told_apart() {
 
 fn store(bucket: &Bucket) -> Store {
     let options = bucket.options().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let name = "main".to_owned();
-    let url = bucket.url();
-    Store::open(&StoreConfig { name, url, options, options_file: None, timeout: Duration::from_secs(20) })
-        .expect("it opens")
+    let timeout = Duration::from_secs(20);
+    Store::open(&StoreConfig { options, timeout, ..StoreConfig::plain("main", bucket.url()) }).expect("it opens")
 }
 
 #[test]
