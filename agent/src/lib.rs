@@ -2,7 +2,7 @@
 //!
 //! Order of the stages, each importing only what stands left of it:
 //! `capture seal store catalog fetch restore proof prune`; `daemon` and `cli` alone compose them.
-//! Beside them the seams `config`, `clock`, `error`, `keys`, `digest`, `scratch`, `metrics`.
+//! Beside them the seams `config`, `clock`, `error`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
 
 pub mod capture;
 pub mod catalog;
@@ -22,6 +22,7 @@ pub mod restore;
 pub mod scratch;
 pub mod seal;
 pub mod setup;
+pub mod spool;
 pub mod store;
 pub mod summary;
 

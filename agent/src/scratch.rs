@@ -19,13 +19,17 @@ impl Notes {
     }
 
     fn open(&self) -> std::io::Result<FileSpill> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        let path = self.dir.join(format!(".notes-{}-{:08x}", std::process::id(), random_u32()?));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        // Unlinked at once: it is gone with the process, however that ends.
-        std::fs::remove_file(&path)?;
-        Ok(FileSpill::new(file))
+        Ok(FileSpill::new(nameless(&self.dir, "notes")?))
     }
+}
+
+/// A file of mode 0600 that has no name any more: it is gone with the process, however that ends.
+pub fn nameless(dir: &Path, what: &str) -> std::io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let path = dir.join(format!(".{what}-{}-{:08x}", std::process::id(), random_u32()?));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 impl Spill for Notes {
