@@ -78,13 +78,10 @@ impl Store {
     }
 
     /// Fails where the bucket or folder is missing or may not be listed, which reads alone would hide as "not found".
+    /// Only the top is looked at: what is wrong in one cluster's folder stays there.
     pub async fn check(&self) -> Result<()> {
-        self.count("list");
         self.require_folder()?;
-        match self.inner().list(Some(&self.prefix)).next().await {
-            Some(Err(source)) => Err(self.failed("list", &self.url, source)),
-            Some(Ok(_)) | None => Ok(()),
-        }
+        self.folders().await.map(drop)
     }
 
     /// A volume that was unmounted under a running agent must not silently become a folder on the root disk.
