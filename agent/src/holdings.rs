@@ -66,10 +66,12 @@ impl Holdings {
         self.readable().filter_map(move |(at, held, catalog)| Some(Holder { at, held, entry: catalog.find(id)? }))
     }
 
-    /// The stores to read a backup from, the best first: where it was proven, then where it was not tried, then the rest.
+    /// The stores to read a backup from, the best first: where it was proven, then where it was not tried, then where it
+    /// failed, and last where its data does not look whole.
     pub fn sources<'a>(&'a self, id: &'a BackupId, required: Level) -> Vec<Holder<'a>> {
-        let mut holders: Vec<Holder<'a>> = self.holders(id).filter(|holder| holder.entry.present).collect();
+        let mut holders: Vec<Holder<'a>> = self.holders(id).collect();
         holders.sort_by_key(|holder| match holder.entry.standing(required) {
+            _ if !holder.entry.present => 3,
             Standing::Proven { .. } => 0,
             Standing::Unproven { .. } => 1,
             Standing::Failed { .. } => 2,

@@ -104,10 +104,10 @@ impl Access {
         let place =
             |store: &StoreConfig| Place::new(store.clone(), layout.clone(), trust.clone(), Some(rules(config, store)));
         let places: Vec<Place> = config.stores.iter().map(place).collect();
-        // What is wrong in the config stays wrong; of several stores one that is not there may come.
+        // What is wrong in the config stays wrong; of several stores any may be away for a while.
         let mut failed: Vec<Error> = places.iter().filter_map(|place| place.reader().err()).collect();
         let fatal = failed.iter().position(|error| error.reason == Reason::Config);
-        if let Some(at) = fatal.or((failed.len() == places.len()).then_some(0)) {
+        if let Some(at) = fatal.or((failed.len() == 1 && places.len() == 1).then_some(0)) {
             return Err(failed.swap_remove(at));
         }
         Ok(Access {

@@ -122,7 +122,16 @@ fn a_store_that_is_away_is_left_out_by_quorum_named_and_caught_up_by_the_agent()
     let status = world.run(&["status", "--json"]).expect_code(11).json();
     assert_eq!(status["findings"][0]["kind"], "store_behind");
 
-    // The agent is ready, says that the store is missed, and brings it level once it is back.
+    an_agent_brings_it_level(&mut world, &far, &away);
+    let (near, far) = (backups(world.folder()), backups(&far));
+    let in_far = far.iter().filter(|(name, _)| name.contains(behind["id"].as_str().unwrap())).count();
+    assert_eq!(in_far, 4, "the backup that it missed is there");
+    assert!(far.iter().all(|(name, bytes)| near.get(name) == Some(bytes)), "the very same bytes");
+    world.run(&["prove", behind["id"].as_str().unwrap()]).expect_code(0);
+}
+
+/// The agent is ready, says that the store is missed, and brings it level once it is back.
+fn an_agent_brings_it_level(world: &mut World, far: &Path, away: &Path) {
     world.set("schedule", "{ backup: \"*/3 * * * * *\", prune: \"30 3 * * *\", jitter: 0s }");
     world.set("keep", "{ last: 500, min_proven: 1 }");
     world.set("roles", "[backup]");
@@ -150,9 +159,9 @@ fn a_store_that_is_away_is_left_out_by_quorum_named_and_caught_up_by_the_agent()
         sample("lifeboat_backup_deadline_timestamp_seconds").is_some(),
         "what was never read is missed all the same"
     );
-    fs::rename(&away, &far).unwrap();
+    fs::rename(away, far).unwrap();
     wait("the far store level", &mut || {
-        let (near, far) = (ids(world.folder()), ids(&far));
+        let (near, far) = (ids(world.folder()), ids(far));
         far.len() > 3 && near == far
     });
     wait("the gauge", &mut || sample("lifeboat_store_behind_backups") == Some(0.0));
@@ -165,11 +174,6 @@ fn a_store_that_is_away_is_left_out_by_quorum_named_and_caught_up_by_the_agent()
         "{log}"
     );
     assert_eq!(agent.terminate(MINUTE).code(), Some(0));
-    let (near, far) = (backups(world.folder()), backups(&far));
-    let in_far = far.iter().filter(|(name, _)| name.contains(behind["id"].as_str().unwrap())).count();
-    assert_eq!(in_far, 4, "the backup that it missed is there");
-    assert!(far.iter().all(|(name, bytes)| near.get(name) == Some(bytes)), "the very same bytes");
-    world.run(&["prove", behind["id"].as_str().unwrap()]).expect_code(0);
 }
 
 #[test]

@@ -54,7 +54,8 @@ impl<'a> In<'a> {
         opened.holdings.stores.iter().zip(&overview.stores).map(account).collect()
     }
 
-    fn document(&self) -> Value {
+    /// Of one store among `several` what else is that store's own stands with it.
+    fn document(&self, several: bool) -> Value {
         let (entry, plan) = match &self.place {
             Presence::Listed { entry, plan, .. } => (entry, plan),
             Presence::Absent => return json!({ "name": self.name, "present": false, "proof": null }),
@@ -67,10 +68,12 @@ impl<'a> In<'a> {
         let proof = entry.verdicts.last().map(|verdict| {
             json!({ "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at), "took_seconds": verdict.took_seconds })
         });
-        json!({
-            "name": self.name, "present": entry.present, "proof": proof, "tombstone": self.tombstone(),
-            "retention": plan.map(|plan| retention(plan, &entry.manifest)),
-        })
+        let mut fields = json!({ "name": self.name, "present": entry.present, "proof": proof });
+        if several {
+            fields["tombstone"] = json!(self.tombstone());
+            fields["retention"] = json!(plan.map(|plan| retention(plan, &entry.manifest)));
+        }
+        fields
     }
 
     fn tombstone(&self) -> Option<Value> {
@@ -106,7 +109,7 @@ pub fn trusted(entry: &Trusted, stores: &[In<'_>], short: usize) -> Value {
         "hash_kv": db.hash_kv,
         "equality": manifest.equality.name(),
         "trust": "trusted",
-        "stores": stores.iter().map(In::document).collect::<Vec<_>>(),
+        "stores": stores.iter().map(|store| store.document(stores.len() > 1)).collect::<Vec<_>>(),
         "hold": null,
         "tombstone": first.and_then(In::tombstone),
         "retention": plan.map(|plan| retention(plan, manifest)),

@@ -218,8 +218,8 @@ fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) 
     backup.push(("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision))));
     backup.push(("from", format!("{}, etcd {}", manifest.etcd.member_name, manifest.etcd.version)));
     let sources = opened.holdings.sources(&manifest.id, opened.yardstick.required);
+    let sources: Vec<&str> = sources.iter().map(|source| source.held.name.as_str()).collect();
     if !opened.holdings.is_single() {
-        let sources: Vec<&str> = sources.iter().map(|source| source.held.name.as_str()).collect();
         backup.push(("stores", format!("read from {}", sources.join(", else "))));
     }
     Subject {
@@ -228,7 +228,7 @@ fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) 
         backup,
         fields: json!({
             "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),
-            "stores": opened.holdings.sources(&manifest.id, opened.yardstick.required).iter().map(|source| &source.held.name).collect::<Vec<_>>(),
+            "stores": sources,
         }),
         origin: Origin::of_manifest(manifest),
     }

@@ -39,7 +39,8 @@ pub fn plan(holdings: &Holdings, required: Level, now: DateTime<Utc>) -> Vec<Tas
 /// Stores that a backup may be copied from, the best first.
 fn sources(holdings: &Holdings, entry: &Trusted, required: Level) -> Vec<usize> {
     let good = |known: &Trusted| {
-        known.manifest_sha256 == entry.manifest_sha256
+        known.present
+            && known.manifest_sha256 == entry.manifest_sha256
             && known.tombstones.is_empty()
             && !known.standing(required).is_failed()
     };

@@ -96,7 +96,8 @@ async fn backup_if_due(
     for behind in &published.behind {
         let reason = behind.error.reason;
         metrics::count_left_out(shared.config.cluster.as_str(), &behind.store, reason);
-        tracing::error!(id = %manifest.id, store = behind.store, error = %behind.error, reason = reason.name(), hint = behind.error.hint, "this store has not got the backup and is caught up later");
+        tracing::error!(id = %manifest.id, store = behind.store, error = %behind.error, reason = reason.name(),
+            hint = behind.error.hint, "this store has not got the backup and is caught up later");
     }
     tracing::info!(id = %manifest.id, revision = manifest.db.revision, keys = manifest.db.keys, member = manifest.etcd.member_name,
         sealed_bytes = manifest.sealed.bytes, stores = published.stores.join(","), seconds = watch.seconds(), "backup published");

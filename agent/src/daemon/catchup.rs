@@ -46,7 +46,8 @@ impl CatchUp {
             }
             Err(error) => {
                 let name = holdings.stores.get(task.to).map_or("", |held| held.name.as_str());
-                tracing::error!(id = %task.id, store = name, %error, reason = error.reason.name(), hint = error.hint, "a store could not be caught up");
+                tracing::error!(id = %task.id, store = name, %error, reason = error.reason.name(), hint = error.hint,
+                    "a store could not be caught up");
                 let (at, backoff) = self.later.entry(key).or_insert_with(|| (now, Backoff::new()));
                 *at = shared.now() + backoff.next();
                 false

@@ -87,7 +87,8 @@ impl Shared {
         state.ever_read.extend(holdings.readable().map(|(at, ..)| at));
         for (at, held, error) in holdings.unreadable() {
             if !state.unreadable.contains(&at) {
-                tracing::error!(store = held.name, %error, reason = error.reason.name(), hint = error.hint, "this store cannot be read; the others are used");
+                tracing::error!(store = held.name, %error, reason = error.reason.name(), hint = error.hint,
+                    "this store cannot be read; the others are used");
             }
             if !state.ever_read.contains(&at)
                 && let Some(deadline) = summary::deadline_since(&self.yardstick, self.started_at)
