@@ -3,6 +3,7 @@
 
 mod capture;
 mod chart;
+mod conformance;
 mod e2e;
 mod harness;
 mod tidy;

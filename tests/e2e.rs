@@ -5,6 +5,7 @@ mod damage;
 mod equality;
 mod inspect;
 mod interrupted;
+mod kinds;
 mod line;
 mod plain;
 mod refusals;

@@ -1,12 +1,16 @@
 //! The harness itself: each server comes up, does its one thing, and is gone afterwards.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lifeboat_tests::bucket::Bucket;
 use lifeboat_tests::pki::{Pki, Validity};
+use lifeboat_tests::proxy::{Cut, Direction, Mode, Proxy, Weather};
 use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
-use lifeboat_tests::s3::{Bucket, Moto, S3};
+use lifeboat_tests::s3::{Moto, S3};
 use lifeboat_tests::server::{Server, free_port, wait_until};
 use lifeboat_tests::tools;
 
@@ -90,6 +94,78 @@ fn seaweedfs_makes_a_bucket_and_keeps_an_object_once() {
 #[test]
 fn moto_makes_a_bucket_and_keeps_an_object_once() {
     round_trip(&Moto::start().bucket());
+}
+
+/// A server that sends every byte back.
+fn echo() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    std::thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut back = connection.try_clone().expect("a socket can be cloned");
+                std::io::copy(&mut &connection, &mut back)
+            });
+        }
+    });
+    address.to_string()
+}
+
+/// Sends so many bytes and returns how many came back before the connection ended, or a second passed without any.
+fn sent_back(endpoint: &str, bytes: usize) -> std::io::Result<usize> {
+    let mut connection = TcpStream::connect(endpoint.trim_start_matches("http://"))?;
+    connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut to_server = connection.try_clone()?;
+    let sender = std::thread::spawn(move || to_server.write_all(&vec![7; bytes]));
+    let (mut piece, mut came) = (vec![0; 64 << 10], 0);
+    while came < bytes {
+        match connection.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => came += count,
+        }
+    }
+    drop(connection);
+    let _ = sender.join(); // what it could not send shows in what came back
+    Ok(came)
+}
+
+#[test]
+fn the_network_between_can_be_slow_narrow_cut_refused_and_black() {
+    let proxy = Proxy::before(&echo());
+    let endpoint = proxy.endpoint();
+    assert_eq!(sent_back(&endpoint, 1 << 20).unwrap(), 1 << 20);
+
+    let timed = |weather, bytes| {
+        proxy.set(weather);
+        let begin = Instant::now();
+        assert_eq!(sent_back(&endpoint, bytes).unwrap(), bytes);
+        begin.elapsed()
+    };
+    let latency = Duration::from_millis(150);
+    let took = timed(Weather { latency, ..Weather::default() }, 1 << 20);
+    // Both ways once, however many bytes: it is latency, not a delay for each piece.
+    assert!(took >= latency * 2 && took < latency * 8, "{took:?}");
+    let took = timed(Weather { bytes_per_second: Some(1 << 20), ..Weather::default() }, 512 << 10);
+    assert!(took >= Duration::from_millis(450), "{took:?}");
+
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let cut = Some(Cut { direction, after: 100_000, times: 2 });
+        proxy.set(Weather { cut, ..Weather::default() });
+        let before = proxy.cut();
+        for _ in 0..2 {
+            assert!(sent_back(&endpoint, 1 << 20).unwrap() <= 100_000);
+        }
+        assert_eq!(sent_back(&endpoint, 1 << 20).unwrap(), 1 << 20, "two were cut, the third is whole");
+        assert_eq!(proxy.cut() - before, 2);
+    }
+    proxy.set(Weather { mode: Mode::BlackHole, ..Weather::default() });
+    assert_eq!(sent_back(&endpoint, 1000).unwrap(), 0);
+    proxy.set(Weather { mode: Mode::Refuse, ..Weather::default() });
+    let refused = || sent_back(&endpoint, 1000).is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+    wait_until(Duration::from_secs(5), refused).expect("the listener goes");
+    proxy.set(Weather::default());
+    wait_until(Duration::from_secs(5), || sent_back(&endpoint, 1000).is_ok_and(|came| came == 1000))
+        .expect("it comes back");
 }
 
 #[test]

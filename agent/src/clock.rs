@@ -37,3 +37,9 @@ impl Stopwatch {
         self.elapsed().as_secs_f64()
     }
 }
+
+/// Now, on the clock that timers run on: for what must agree with them, also where a test moves it.
+#[allow(clippy::disallowed_methods)] // this is the place
+pub fn timer_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

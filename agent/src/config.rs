@@ -18,7 +18,7 @@ mod tree;
 mod units;
 
 pub use effective::effective;
-pub use env::{CONFIG_VAR, DEFAULT_PATHS, Env, MapEnv, OVERRIDES, Override, ProcessEnv, find};
+pub use env::{CONFIG_VAR, DEFAULT_PATHS, Env, MapEnv, OVERRIDES, Override, ProcessEnv, find, variables_beginning};
 pub use finding::{Finding, Severity, into_error};
 pub use location::{Location, Provider};
 pub use store::REQUEST_TIMEOUT;
@@ -233,7 +233,6 @@ pub struct StoreConfig {
     pub options_file: Option<PathBuf>,
     /// Certificates of authorities that this store is believed by, beside those of the system.
     pub ca_file: Option<PathBuf>,
-    pub lock: Option<Lock>,
     /// Bytes a second that uploads and downloads may carry together.
     pub bandwidth: Option<u64>,
     pub read_back: ReadBack,
@@ -241,30 +240,6 @@ pub struct StoreConfig {
     pub keep: Option<Keep>,
     /// One request, its body included.
     pub timeout: Duration,
-}
-
-/// S3 object lock, sent with every object: until then nobody can delete it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lock {
-    pub mode: LockMode,
-    pub days: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockMode {
-    /// Who has the right to bypass it may delete.
-    Governance,
-    /// Nobody may, the account's owner included.
-    Compliance,
-}
-
-impl LockMode {
-    pub fn name(self) -> &'static str {
-        match self {
-            LockMode::Governance => "governance",
-            LockMode::Compliance => "compliance",
-        }
-    }
 }
 
 /// How an upload is compared with what was sent before its manifest is written.

@@ -52,8 +52,8 @@ pub async fn sealed(
     let key = layout.blob(&manifest.id);
     check_size(store, &key, manifest.sealed.bytes).await?;
     let (mut whole, mut done) = (Hasher::default(), 0);
-    let chunks = store.read_chunks(&key, manifest.sealed.bytes, CHUNK_BYTES);
-    let mut chunks = std::pin::pin!(chunks.enumerate());
+    let good = move |index, chunk: &[u8]| sums.matches(index, chunk);
+    let mut chunks = std::pin::pin!(store.read_checked(&key, manifest.sealed.bytes, CHUNK_BYTES, good));
     // The opener hangs up only when it failed, and then it tells why.
     let hung_up = |_| Error::new(Reason::Internal, "the opener stopped");
     loop {
@@ -62,16 +62,19 @@ pub async fn sealed(
             Some(into) => Some(into.reserve().await.map_err(hung_up)?),
             None => None,
         };
-        let Some((index, chunk)) = chunks.next().await else { break };
-        let chunk = chunk?;
-        if !sums.matches(index, &chunk) {
-            let from = index * CHUNK_BYTES;
-            let text = format!("{key} is damaged between bytes {from} and {}: its digest differs", from + chunk.len());
-            return Err(Error::new(Reason::Damaged, text)
-                .on("read", &key)
-                .hint("nothing of it was decrypted; use another backup: `lifeboat list`"));
-        }
-        whole.update(&chunk);
+        let Some(chunk) = chunks.next().await else { break };
+        let chunk = chunk.map_err(|error| match error.reason {
+            Reason::Damaged => error.hint("nothing of it was decrypted; use another backup: `lifeboat list`"),
+            _ => error,
+        })?;
+        // Off the threads that others need to get on.
+        let summed = tokio::task::spawn_blocking(move || {
+            whole.update(&chunk);
+            (whole, chunk)
+        });
+        let chunk;
+        (whole, chunk) =
+            summed.await.map_err(|stopped| Error::new(Reason::Internal, "a digest stopped").because(stopped))?;
         done += chunk.len() as u64;
         progress(done);
         if let Some(place) = place {

@@ -2,14 +2,15 @@
 //! beyond its share.
 //!
 //! Every reader has a place of its own in the sealed stream; a piece leaves memory once the slowest has taken it. While
-//! the memory is full the writer waits, and with it the stream from etcd: that time is counted, and when it exceeds the
-//! patience, readers that hold it up are let go, or further pieces go to a nameless file of sealed bytes, or the run
+//! the memory is full the writer waits, and with it the stream from etcd: that time is counted for each reader that is to
+//! blame, and one that used up the patience is let go, or further pieces go to a nameless file of sealed bytes, or the run
 //! fails by name. No more than the window is ever in memory here, whatever the readers do.
 
 mod state;
 #[cfg(test)]
 mod tests;
 
+use crate::clock::timer_now;
 use crate::error::{Error, Reason, Result};
 use crate::scratch;
 use bytes::Bytes;
@@ -20,7 +21,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Sealed bytes are read back from the file in pieces of this size.
 const FILE_PIECE_BYTES: usize = 256 << 10;
@@ -36,7 +36,7 @@ const LOOK_EVERY_BYTES: u64 = 16 << 20;
 pub struct Limits {
     /// Sealed bytes in memory that not every reader has taken.
     pub window_bytes: usize,
-    /// How long, all waiting together, readers may hold up the stream from etcd.
+    /// How long, all waiting together, a reader may hold up the stream from etcd.
     pub patience: Duration,
     pub overflow: Overflow,
     /// How many readers must stay for the run to be worth going on: the write quorum, at least 1.
@@ -139,12 +139,12 @@ impl Writer {
                         return Ok(());
                     }
                 }
-                Place::Wait(None) => freed.await,
-                Place::Wait(Some(left)) => {
-                    let began = Instant::now();
+                Place::WaitAtEase => freed.await,
+                Place::Wait(left, because_of) => {
+                    let began = timer_now();
                     // Woken or out of patience, the next look decides.
                     let _ = tokio::time::timeout(left, freed).await;
-                    shared.lock().waited += began.elapsed();
+                    shared.lock().held_up(&because_of, began.elapsed());
                 }
                 Place::Late => self.overflow(),
             }
@@ -153,20 +153,19 @@ impl Writer {
 
     /// Nobody waits any longer: a file is begun, laggards are let go, or the run ends.
     fn overflow(&self) {
-        let mut state = self.shared.lock();
+        let (mut state, patience) = (self.shared.lock(), self.limits.patience);
         if let (Overflow::File { dir, .. }, true) = (&self.limits.overflow, state.may_begin_file()) {
-            let waited = state.waited.as_secs();
             match open_file(dir) {
                 Ok(file) => {
-                    tracing::warn!(stores = state.laggards_by_name(), waited, dir = %dir.display(),
-                        "a store is slower than etcd's stream; sealed bytes wait in the scratch dir");
+                    let why = state.verdict(patience).message;
+                    tracing::warn!(why, dir = %dir.display(), "sealed bytes wait in the scratch dir");
                     state.begin_file(file);
                 }
                 Err(error) => state.close_file(Fault::of(&error)),
             }
             return;
         }
-        state.let_go(self.limits.keep);
+        state.let_go(patience, self.limits.keep);
         drop(state);
         self.shared.came.notify_waiters();
     }

@@ -1,31 +1,33 @@
 //! A narrow view of `object_store`: create, upload, read, list, head, delete. Nothing here overwrites.
 
+mod create;
 mod fault;
 pub mod key;
 mod open;
+mod pace;
+mod parts;
+mod read;
+mod retry;
 mod source;
+#[cfg(test)]
+mod tests;
 mod upload;
 
+use crate::config::ReadBack;
 use crate::error::{Error, Reason, Result};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
-use std::ops::Range;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pace::Pace;
 use source::Source;
 
 pub use key::{Kind, Layout, ObjectKey};
 pub use upload::{Upload, settle};
-
-/// How many ranges of one object are read at a time: enough to hide a store's latency, small enough for a pod's memory.
-const READ_AHEAD: usize = 2;
-
-/// How much of a folder's object is read at a time.
-const FOLDER_PIECE_BYTES: usize = 256 << 10;
 
 /// One place that keeps backups, seen through its prefix.
 #[derive(Clone)]
@@ -36,6 +38,11 @@ pub struct Store {
     prefix: Path,
     /// Of a folder store: the folder, which is never made here.
     folder: Option<PathBuf>,
+    /// The bandwidth limit that all clones share.
+    pace: Option<Arc<Pace>>,
+    read_back: ReadBack,
+    /// Whether the store sums what it receives and refuses what differs from what we say.
+    verifies_uploads: bool,
 }
 
 /// What a listing says of one object.
@@ -77,6 +84,19 @@ impl Store {
             .increment(1);
     }
 
+    /// Waits until these bytes may pass.
+    async fn pay(&self, bytes: u64) {
+        if let Some(pace) = &self.pace {
+            pace.pay(bytes).await;
+        }
+    }
+
+    /// Whether what was uploaded is believed only once all of it was read back: unless the operator asked for `head` and
+    /// the store sums every part as it arrives, which S3 does where a checksum is sent. GCS and Azure are sent none.
+    pub fn reads_back_all(&self) -> bool {
+        self.read_back == ReadBack::Full || !self.verifies_uploads
+    }
+
     /// Fails where the bucket or folder is missing or may not be listed, which reads alone would hide as "not found".
     /// Only the top is looked at: what is wrong in one cluster's folder stays there.
     pub async fn check(&self) -> Result<()> {
@@ -97,34 +117,6 @@ impl Store {
         }
     }
 
-    /// Writes a small object that must not be there yet. A retry that meets its own bytes is a success, others' are a conflict.
-    pub async fn create(&self, key: &ObjectKey, bytes: Bytes) -> Result<()> {
-        self.count("create");
-        let path = key.below(&self.prefix);
-        self.require_folder()?;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.inner().put_opts(&path, bytes.clone().into(), options).await {
-            Ok(_) => Ok(()),
-            Err(source @ (object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })) => {
-                if self.read(key, bytes.len() as u64 + 1).await? == bytes {
-                    return Ok(());
-                }
-                Err(self.failed("create", key.as_str(), source))
-            }
-            Err(source) => Err(self.failed("create", key.as_str(), source)),
-        }
-    }
-
-    /// Begins a large object; it exists only once `Upload::finish` returned.
-    pub async fn upload(&self, key: &ObjectKey) -> Result<Upload> {
-        self.count("upload");
-        self.require_folder()?;
-        let started = self.inner().put_multipart(&key.below(&self.prefix)).await;
-        started
-            .map(|inner| Upload::new(inner, self.clone(), key.clone()))
-            .map_err(|source| self.failed("upload", key.as_str(), source))
-    }
-
     /// Reads a small object whole; one over `cap` bytes is refused before it is read.
     pub async fn read(&self, key: &ObjectKey, cap: u64) -> Result<Bytes> {
         self.count("read");
@@ -136,7 +128,8 @@ impl Store {
                 .on("read", key)
                 .hint("it was not written by lifeboat, or it was replaced; see `lifeboat list --state untrusted`"));
         }
-        answer.bytes().await.map_err(fail)
+        self.pay(answer.meta.size).await;
+        self.read_body(key, answer).await
     }
 
     /// Like `read`, but an absent object is `None`: for names that a listing gave and that may have gone since.
@@ -146,47 +139,6 @@ impl Store {
             Err(error) if error.reason == Reason::ObjectMissing => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    pub async fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        self.count("read_range");
-        let wanted = range.end.saturating_sub(range.start);
-        let bytes = self
-            .inner()
-            .get_range(&key.below(&self.prefix), range)
-            .await
-            .map_err(|source| self.failed("read", key.as_str(), source))?;
-        if bytes.len() as u64 != wanted {
-            let text = format!("{key} is truncated: {} bytes came where {wanted} were asked for", bytes.len());
-            return Err(Error::new(Reason::Damaged, text).on("read", key));
-        }
-        Ok(bytes)
-    }
-
-    /// An object of `size` bytes in order, `chunk` bytes at a time, a few ranges read ahead.
-    pub fn read_chunks<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        size: u64,
-        chunk: usize,
-    ) -> impl Stream<Item = Result<Bytes>> + use<'a> {
-        futures::stream::iter((0..size).step_by(chunk))
-            .map(move |start| self.read_chunk(key, start..(start + chunk as u64).min(size)))
-            .buffered(READ_AHEAD)
-    }
-
-    /// One range from a bucket; from a folder a few small ones. A folder is read on whichever thread is idle, and each
-    /// thread's heap keeps what it once held: small blocks keep that small.
-    async fn read_chunk(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        if self.folder.is_none() {
-            return self.read_range(key, range).await;
-        }
-        let mut chunk = Vec::with_capacity(range.end.saturating_sub(range.start) as usize);
-        for start in range.clone().step_by(FOLDER_PIECE_BYTES) {
-            let end = (start + FOLDER_PIECE_BYTES as u64).min(range.end);
-            chunk.extend_from_slice(&self.read_range(key, start..end).await?);
-        }
-        Ok(Bytes::from(chunk))
     }
 
     /// Size and store time of an object, or `None` on the store's own "not found".
@@ -202,6 +154,7 @@ impl Store {
     /// Everything below a folder of the prefix, in the order of names.
     pub async fn list(&self, folder: &str) -> Result<Vec<Found>> {
         self.count("list");
+        self.require_folder()?;
         let path =
             folder.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part));
         let listed: Vec<_> = self
@@ -219,6 +172,7 @@ impl Store {
     /// The first folders below the prefix: the names of the clusters that are kept here.
     pub async fn folders(&self) -> Result<Vec<String>> {
         self.count("list");
+        self.require_folder()?;
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
         let listed = self.inner().list_with_delimiter(prefix).await;
         let listed = listed.map_err(|source| self.failed("list", &self.url, source))?;

@@ -1,54 +1,14 @@
-//! The same line with a bucket as its store, and what a bucket can refuse.
+//! What a bucket can refuse, and what is left in it.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use lifeboat::config::{ClusterName, StoreConfig};
-use lifeboat::error::Reason;
-use lifeboat::store::{Layout, Store};
-use lifeboat_policy::id::BackupId;
 use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
-use lifeboat_tests::s3::{Bucket, Moto, S3};
+use lifeboat_tests::s3::{S3, uploads};
 use lifeboat_tests::server::{free_port, wait_until};
 use lifeboat_tests::tools;
 use lifeboat_tests::world::{Place, World, keyspace, refs};
 use serde_json::{Value, json};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a plain path")
-}
-
-#[test]
-fn the_whole_line_runs_on_a_bucket() {
-    let mut world = World::in_bucket(Etcd::V3_6, S3::shared().bucket());
-    world.add_secret("testsecret");
-    let before = keyspace::records(world.etcd());
-    let first = world.backup();
-    world.run(&["prove"]).expect_code(0);
-    keyspace::put(world.etcd(), "/later", "than the first");
-    let second = world.json(&["backup", "--wait-proven", "2m"])["backup"].clone();
-    assert_eq!(second["stores"][0]["proof"]["level"], "booted");
-
-    world.run(&["prune", "--apply"]).expect_code(0);
-    std::thread::sleep(Duration::from_millis(2100));
-    let pruned = world.json(&["prune", "--apply"]);
-    assert_eq!(pruned["delete"][0]["id"], first["id"]);
-    let listed = world.list();
-    assert_eq!((listed.len(), &listed[0]["id"], &listed[0]["stores"][0]["present"]), (1, &second["id"], &json!(true)));
-    world.run(&["status"]).expect_code(0);
-
-    world.etcd = None;
-    let target = world.path("data");
-    let flags = world.flags();
-    world
-        .run_bare(&[&["restore", "--data-dir", text(&target), "--yes", "--no-bump"], refs(&flags).as_slice()].concat())
-        .expect_code(0);
-    let etcd = RealEtcd::on_data_dir(Etcd::V3_6, "m0", &target);
-    let after = keyspace::records(&etcd);
-    assert_eq!(after.len(), before.len() + 1);
-    assert!(before.iter().all(|record| after.contains(record)));
-}
 
 #[test]
 fn a_missing_bucket_wrong_credentials_and_a_dead_endpoint_are_told_apart() {
@@ -82,49 +42,6 @@ fn a_missing_bucket_wrong_credentials_and_a_dead_endpoint_are_told_apart() {
     assert!(refused.stderr.contains("did you mean `region`"), "{}", refused.stderr);
 }
 
-fn store(bucket: &Bucket) -> Store {
-    let options = bucket.options().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let timeout = Duration::from_secs(20);
-    Store::open(&StoreConfig { options, timeout, ..StoreConfig::plain("main", bucket.url()) }).expect("it opens")
-}
-
-#[test]
-fn a_name_that_is_taken_is_never_overwritten() {
-    // The error says that another test did it first, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let cluster = ClusterName::parse("prod").expect("a name");
-    let id: BackupId = "20261123T022543Z-9c3cc18d41e6cbff".parse().expect("an id");
-    let key = Layout::new(&cluster).manifest(&id);
-    let moto = Moto::start();
-    for bucket in [moto.bucket(), S3::shared().bucket()] {
-        let store = store(&bucket);
-        runtime.block_on(async {
-            store.create(&key, "first".into()).await.expect("the name is free");
-            store.create(&key, "first".into()).await.expect("a retry that meets its own bytes is a success");
-            let error = store.create(&key, "second".into()).await.expect_err("others' bytes are a conflict");
-            assert_eq!(error.reason, Reason::StoreConflict, "{error}");
-            assert_eq!(&store.read(&key, 100).await.expect("it is there")[..], b"first");
-        });
-    }
-}
-
-const UPLOADS: &str = "
-import boto3, sys
-endpoint, bucket = sys.argv[1:]
-client = boto3.client('s3', endpoint_url=endpoint, region_name='us-east-1', aws_access_key_id='testkey', aws_secret_access_key='testsecret')
-uploads = client.list_multipart_uploads(Bucket=bucket).get('Uploads', [])
-objects = client.list_objects_v2(Bucket=bucket).get('Contents', [])
-print(len(uploads), len(objects))
-";
-
-/// How many uploads are under way in a bucket, and how many objects are in it.
-fn uploads(bucket: &Bucket) -> String {
-    let mut command = Command::new(tools::python());
-    command.env_clear().args(["-c", UPLOADS, &bucket.endpoint, &bucket.name]);
-    String::from_utf8(tools::succeed(&mut command)).unwrap().trim().to_owned()
-}
-
 #[test]
 fn an_interrupted_backup_leaves_no_parts_in_a_bucket() {
     let bucket = S3::shared().bucket();
@@ -132,7 +49,7 @@ fn an_interrupted_backup_leaves_no_parts_in_a_bucket() {
     let etcd = RealEtcd::start(Etcd::V3_6, options);
     keyspace::fill_bulk(&etcd, 40);
     let world = World::around(Some(etcd), Some(bucket.clone()));
-    assert_eq!(uploads(&bucket), "0 0");
+    assert_eq!(uploads(&bucket, ""), (0, 0));
     let mut run = world.lifeboat(&["backup"]).start(&world.path("log"));
     let pid = world.etcd().pid(0).to_string();
     let signal =
@@ -141,7 +58,7 @@ fn an_interrupted_backup_leaves_no_parts_in_a_bucket() {
     let met = wait_until(Duration::from_secs(60), || {
         std::thread::sleep(Duration::from_millis(20));
         run.signal("STOP");
-        let under_way = uploads(&bucket) == "1 0";
+        let under_way = uploads(&bucket, "") == (1, 0);
         if !under_way {
             run.signal("CONT");
         }
@@ -158,7 +75,7 @@ fn an_interrupted_backup_leaves_no_parts_in_a_bucket() {
     });
     signal("CONT");
     assert_eq!(ended.and_then(|status| status.code()), Some(130), "{}", run.log());
-    assert_eq!(uploads(&bucket), "0 0");
+    assert_eq!(uploads(&bucket, ""), (0, 0));
 }
 
 #[test]

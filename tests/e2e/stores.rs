@@ -321,7 +321,7 @@ fn a_copy_that_was_killed_goes_on_where_it_stood_and_never_overwrites() {
         all_of(&far).keys().all(|name| !name.ends_with("/manifest.json")) || backups(&far) == backups(world.folder())
     );
     world.run(&words).expect_code(0);
-    assert_eq!(ids(&far), [id.clone()]);
+    assert_eq!(ids(&far), std::slice::from_ref(&id));
     let same = || {
         backups(&far)
             .iter()

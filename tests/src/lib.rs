@@ -5,11 +5,16 @@
 //! A helper panics with a reason when the machine does not do its part; what is under test is returned and judged by the test.
 #![allow(clippy::disallowed_methods)] // tests have a clock and an environment of their own
 
+pub mod azurite;
 pub mod binary;
+pub mod bucket;
 pub mod fake_etcd;
+pub mod gcs;
 pub mod objects;
 pub mod pki;
+pub mod proxy;
 pub mod real_etcd;
+pub mod runtime;
 pub mod s3;
 pub mod server;
 pub mod tools;

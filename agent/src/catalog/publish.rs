@@ -128,23 +128,15 @@ async fn compare_with_sent(
     if found != Some(seal.bytes) {
         return Err(differs(key.as_str()));
     }
-    let chunks = store.read_chunks(&key, seal.bytes, CHUNK_BYTES).enumerate();
-    // Each chunk is summed on its own thread: two cores read back twice as fast as one.
-    let mut checked = std::pin::pin!(
-        chunks
-            .map(|(index, chunk)| {
-                let sums = seal.sums.clone();
-                async move {
-                    let chunk = chunk?;
-                    let same = tokio::task::spawn_blocking(move || sums.matches(index, &chunk)).await;
-                    same.map_err(|stopped| Error::new(Reason::Internal, "a read-back stopped").because(stopped))
-                }
-            })
-            .buffered(2)
-    );
-    while let Some(same) = checked.next().await {
-        if !same? {
-            return Err(differs(key.as_str()));
+    if store.reads_back_all() {
+        let sums = seal.sums.clone();
+        let mut chunks = std::pin::pin!(
+            store.read_checked(&key, seal.bytes, CHUNK_BYTES, move |index, chunk| sums.matches(index, chunk))
+        );
+        while let Some(chunk) = chunks.next().await {
+            chunk.map_err(|error| {
+                if error.reason == Reason::Damaged { differs(key.as_str()).because(error) } else { error }
+            })?;
         }
     }
     let key = layout.sums(id);

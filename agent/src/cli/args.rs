@@ -137,7 +137,7 @@ fn run_help() -> String {
 /// Which store, for every command that reads one; without any of these the config says.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StoreArgs {
-    /// The store, where no config names one: s3://bucket/prefix or file:///path; or one of the config's stores by its name
+    /// The store, where no config names one: s3://bucket/prefix, gs://, az:// or file:///path; or a store of the config by name
     #[arg(long, value_name = "URL|NAME")]
     pub store: Option<String>,
     /// An option of the store, as object_store names it; credentials come from the environment

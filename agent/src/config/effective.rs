@@ -129,12 +129,6 @@ fn store(store: &StoreConfig) -> Value {
     }
     map.put_path("options_file", store.options_file.as_deref());
     map.put_path("ca_file", store.ca_file.as_deref());
-    if let Some(found) = &store.lock {
-        let mut lock = Map::default();
-        lock.put("mode", found.mode.name());
-        lock.put("days", found.days);
-        map.put("lock", lock);
-    }
     if let Some(bandwidth) = store.bandwidth {
         map.put("bandwidth", size_text(bandwidth));
     }

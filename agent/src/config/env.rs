@@ -119,3 +119,12 @@ pub fn find(explicit: Option<&Path>, env: &dyn Env) -> Result<Option<PathBuf>> {
     }
     Ok(DEFAULT_PATHS.iter().map(PathBuf::from).find(|path| env.is_file(path)))
 }
+
+/// The variables of this process whose names begin so, by the rest of the name in small letters: a cloud's own settings.
+pub fn variables_beginning(begins: &str) -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| {
+            Some((name.to_str()?.strip_prefix(begins)?.to_lowercase(), value.into_string().ok()?))
+        })
+        .collect()
+}

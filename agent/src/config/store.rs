@@ -8,7 +8,7 @@ use super::location::{Location, URL_FIX};
 use super::nearest::nearest;
 use super::options::{self, OptionKind, StoreOption};
 use super::tree::{self, Kind, Node, Place};
-use super::{Lock, LockMode, Provider, ReadBack, StoreConfig};
+use super::{Provider, ReadBack, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,13 +18,11 @@ use std::time::Duration;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 const FIELDS: &[&str] =
-    &["url", "name", "options", "options_file", "ca_file", "lock", "bandwidth", "read_back", "timeout", "keep"];
+    &["url", "name", "options", "options_file", "ca_file", "bandwidth", "read_back", "timeout", "keep"];
+const LATER: &[&str] = &["lock"];
 
 /// What the only store is called unless it has a name.
 const ONLY: &str = "main";
-
-/// Object lock takes whole days; more than a century is a typing error that nobody could ever undo.
-const LONGEST_LOCK_DAYS: u32 = 36_500;
 
 impl StoreConfig {
     /// A store with nothing but its name and URL.
@@ -35,7 +33,6 @@ impl StoreConfig {
             options: BTreeMap::new(),
             options_file: None,
             ca_file: None,
-            lock: None,
             bandwidth: None,
             read_back: ReadBack::Full,
             keep: None,
@@ -155,7 +152,8 @@ fn place(store: &StoreConfig) -> (&str, Vec<&String>) {
 }
 
 fn read_store(cursor: &Cursor<'_>, one_of_several: bool) -> Option<StoreConfig> {
-    let fields = cursor.fields(FIELDS)?;
+    let fields = cursor.fields_besides(FIELDS, LATER)?;
+    fields.not_yet(LATER);
     let location = fields.need("url", URL_FIX).and_then(|c| read_url(&c));
     let named = match one_of_several {
         true => fields.need("name", "one of several stores needs a name, such as name: frankfurt"),
@@ -170,7 +168,6 @@ fn read_store(cursor: &Cursor<'_>, one_of_several: bool) -> Option<StoreConfig> 
         options,
         options_file,
         ca_file,
-        lock: fields.get("lock").and_then(|c| read_lock(&c, kind)),
         bandwidth: fields.get("bandwidth").and_then(|c| read_bandwidth(&c)),
         read_back: fields.get("read_back").and_then(|c| c.word(READ_BACKS)).unwrap_or(ReadBack::Full),
         keep: fields.get("keep").and_then(|c| decode::read_keep(&c)),
@@ -189,27 +186,6 @@ fn read_bandwidth(cursor: &Cursor<'_>) -> Option<u64> {
         return None;
     }
     Some(bytes)
-}
-
-fn read_lock(cursor: &Cursor<'_>, location: Option<&Location>) -> Option<Lock> {
-    const MODES: &[(&str, LockMode)] = &[("governance", LockMode::Governance), ("compliance", LockMode::Compliance)];
-    const DAYS: &str = "write the days that nobody may delete an object, such as days: 14";
-    if location.is_some_and(|location| location.provider() != Some(Provider::S3)) {
-        cursor.error(
-            "an object's lock can be sent to S3 only",
-            "leave it out, and give the bucket or container a retention policy of its own",
-        );
-        return None;
-    }
-    let fields = cursor.fields(&["mode", "days"])?;
-    let mode = fields.need("mode", "write mode: compliance, or mode: governance").and_then(|c| c.word(MODES));
-    let days = fields.need("days", DAYS)?;
-    let count = days.whole::<u32>()?;
-    if !(1..=LONGEST_LOCK_DAYS).contains(&count) {
-        days.error(format!("an object is locked for 1 to {LONGEST_LOCK_DAYS} days"), DAYS);
-        return None;
-    }
-    Some(Lock { mode: mode?, days: count })
 }
 
 /// A folder has no options, and no server whose certificate could be checked.

@@ -225,6 +225,8 @@ fn what_this_version_does_not_do_is_refused_by_name() {
         let text = change("cluster:", &format!("{field}\ncluster:"));
         holds(&text, &["is not in this version yet (0.1)", "fix: leave it out", "config.yaml:1:1:"]);
     }
+    let text = change("url: s3://backups/etcd", "url: s3://backups/etcd\n    lock: {}");
+    holds(&text, &["is not in this version yet (0.1)", "config.yaml:5:5: stores[0]."]);
     holds(
         &change("cluster:", "prune: { freeze_if_shrunk: 50% }\ncluster:"),
         &["`freeze_if_shrunk` is not in this version"],

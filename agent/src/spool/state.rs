@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     reason: Reason,
-    message: String,
+    pub message: String,
     hint: Option<String>,
 }
 
@@ -40,9 +40,11 @@ pub(super) struct Spill {
 pub(super) enum Place {
     Memory,
     File(Spill),
-    /// Not yet: for so long at most, or for as long as it takes.
-    Wait(Option<Duration>),
-    /// The patience is used up.
+    /// Not yet: for so long at most, because of these readers.
+    Wait(Duration, Vec<usize>),
+    /// Not yet, and nobody is held up by it.
+    WaitAtEase,
+    /// A reader has used up the patience.
     Late,
     Nobody,
     Failed(Fault),
@@ -61,6 +63,8 @@ struct Slot {
     name: String,
     /// How much of the stream it took; `None` where it is gone.
     taken: Option<u64>,
+    /// How long the stream waited while this reader was one of those who held it up.
+    to_blame: Duration,
     /// Why it was let go, until it has been told.
     why: Option<Error>,
 }
@@ -85,14 +89,14 @@ pub(super) struct State {
     /// Why the file takes no more.
     file_closed: Option<Fault>,
     failed: Option<Fault>,
-    pub waited: Duration,
+    waited: Duration,
     pub closed: bool,
     pub source_ended: bool,
 }
 
 impl State {
     pub fn new(names: &[String], window_bytes: usize) -> State {
-        let slot = |name: &String| Slot { name: name.clone(), taken: Some(0), why: None };
+        let slot = |name: &String| Slot { name: name.clone(), taken: Some(0), to_blame: Duration::ZERO, why: None };
         State {
             slots: names.iter().map(slot).collect(),
             window_bytes,
@@ -123,11 +127,23 @@ impl State {
             return Place::Memory;
         }
         if self.source_ended {
-            return Place::Wait(None);
+            return Place::WaitAtEase;
         }
-        match patience.saturating_sub(self.waited) {
+        let laggards = self.laggards();
+        let blame = laggards.iter().filter_map(|index| self.slots.get(*index)).map(|slot| slot.to_blame).max();
+        match patience.saturating_sub(blame.unwrap_or_default()) {
             Duration::ZERO => Place::Late,
-            left => Place::Wait(Some(left)),
+            left => Place::Wait(left, laggards),
+        }
+    }
+
+    /// The stream was held up by these readers.
+    pub fn held_up(&mut self, by: &[usize], time: Duration) {
+        self.waited += time;
+        for index in by {
+            if let Some(slot) = self.slots.get_mut(*index) {
+                slot.to_blame += time;
+            }
         }
     }
 
@@ -218,29 +234,17 @@ impl State {
         self.slots.iter().enumerate().filter(|(_, slot)| behind(slot)).map(|(index, _)| index).collect()
     }
 
-    pub fn laggards_by_name(&self) -> String {
-        let laggards = self.laggards();
-        let names = laggards.iter().filter_map(|index| self.slots.get(*index)).map(|slot| slot.name.as_str());
-        names.collect::<Vec<_>>().join(", ")
+    /// The laggards that used up the patience: one that was held up itself a moment ago is not among them.
+    fn too_slow(&self, patience: Duration) -> Vec<usize> {
+        let late = |index: &usize| self.slots.get(*index).is_some_and(|slot| slot.to_blame >= patience);
+        self.laggards().into_iter().filter(late).collect()
     }
 
-    /// Goes on without the laggards where `keep` others stay; else all is over.
-    pub fn let_go(&mut self, keep: usize) {
-        let laggards = self.laggards();
-        let fault = self.too_slow();
-        let staying = self.slots.iter().filter(|slot| slot.taken.is_some()).count() - laggards.len();
-        if staying < keep.max(1) {
-            self.failed = Some(fault);
-            return;
-        }
-        tracing::warn!(stores = self.laggards_by_name(), why = fault.message, "the backup goes on without them");
-        for index in laggards {
-            self.remove(index, Some(fault.error()));
-        }
-    }
-
-    fn too_slow(&self) -> Fault {
-        let (names, waited) = (self.laggards_by_name(), self.waited.as_secs());
+    /// What to say of those who used up the patience.
+    pub fn verdict(&self, patience: Duration) -> Fault {
+        let slots: Vec<&Slot> = self.too_slow(patience).into_iter().filter_map(|index| self.slots.get(index)).collect();
+        let names = slots.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>().join(", ");
+        let waited = slots.iter().map(|slot| slot.to_blame).max().unwrap_or_default().as_secs();
         let message = format!("store {names} was too slow: it held up etcd's stream for {waited} s");
         match &self.file_closed {
             None => Fault {
@@ -249,6 +253,20 @@ impl State {
                 hint: Some("find what slows the store, or set limits.slow_store: spool, or raise limits.stream".into()),
             },
             Some(closed) => Fault { message: format!("{message}, and {}", closed.message), ..closed.clone() },
+        }
+    }
+
+    /// Goes on without those who used up the patience where `keep` others stay; else all is over.
+    pub fn let_go(&mut self, patience: Duration, keep: usize) {
+        let (slow, fault) = (self.too_slow(patience), self.verdict(patience));
+        let there = self.slots.iter().filter(|slot| slot.taken.is_some()).count();
+        if there.saturating_sub(slow.len()) < keep.max(1) {
+            self.failed = Some(fault);
+            return;
+        }
+        tracing::warn!(why = fault.message, "the backup goes on without it");
+        for index in slow {
+            self.remove(index, Some(fault.error()));
         }
     }
 

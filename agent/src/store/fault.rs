@@ -30,7 +30,7 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
 
 fn reason(source: &object_store::Error, text: &str) -> Reason {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&["nosuchbucket"]) {
+    if says(&["nosuchbucket", "containernotfound"]) {
         return Reason::StoreBucketMissing;
     }
     if says(&["requesttimetooskewed"]) {

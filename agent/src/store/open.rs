@@ -1,16 +1,16 @@
 //! From a config's store to a client that is ready: URL, options, certificates, timeouts, retries.
 
 use super::Store;
+use super::pace::Pace;
 use super::source::Source;
-use crate::config::{Location, Provider, StoreConfig};
+use crate::config::{self, Location, Provider, ReadBack, StoreConfig};
 use crate::error::{Error, Reason, Result};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,37 +19,64 @@ const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// What talks to a store. Beside the common view S3 has one of its own, for what object_store has no call for.
+/// What talks to a store.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub objects: Arc<dyn ObjectStore>,
-    #[expect(dead_code, reason = "object lock and the sweep of leftovers sign their own requests with it")]
-    pub s3: Option<AmazonS3>,
 }
 
 impl Store {
     pub fn open(config: &StoreConfig) -> Result<Store> {
-        let (name, url) = (config.name.clone(), config.url.clone());
-        match config.location()? {
+        let url = config.url.clone();
+        let (source, prefix, folder, provider) = match config.location()? {
             Location::File(path) => {
-                let source = Source::fixed(Client { objects: open_folder(&path, &url)?, s3: None });
-                Ok(Store { source, name, url, prefix: Path::default(), folder: Some(path) })
+                let source = Source::fixed(Client { objects: open_folder(&path, &url)? });
+                (source, Path::default(), Some(path), None)
             }
             Location::Bucket { provider, prefix } => {
                 let prefix = Path::parse(prefix).map_err(|source| {
                     Error::new(Reason::Config, format!("the prefix of {url} is not a valid object path"))
                         .because(source)
                 })?;
-                Ok(Store { source: Source::of_bucket(config, provider)?, name, url, prefix, folder: None })
+                (Source::of_bucket(config, provider)?, prefix, None, Some(provider))
             }
-        }
+        };
+        Ok(Store {
+            source,
+            name: config.name.clone(),
+            url,
+            prefix,
+            folder,
+            pace: config.bandwidth.map(|limit| Arc::new(Pace::new(limit))),
+            read_back: config.read_back,
+            verifies_uploads: provider == Some(Provider::S3) && sends_checksums(config)?,
+        })
     }
 
     /// A store over a client that exists already: how a test puts a fault, or a store in memory, under everything else.
     pub fn over(name: &str, url: &str, objects: Arc<dyn ObjectStore>) -> Store {
-        let source = Source::fixed(Client { objects, s3: None });
-        Store { source, name: name.to_owned(), url: url.to_owned(), prefix: Path::default(), folder: None }
+        let source = Source::fixed(Client { objects });
+        Store {
+            source,
+            name: name.to_owned(),
+            url: url.to_owned(),
+            prefix: Path::default(),
+            folder: None,
+            pace: None,
+            read_back: ReadBack::Full,
+            verifies_uploads: false,
+        }
     }
+}
+
+/// Whether S3 is sent a checksum of every part, which it holds against what arrived before it answers.
+fn sends_checksums(config: &StoreConfig) -> Result<bool> {
+    let mut builder = AmazonS3Builder::from_env();
+    for (name, value) in config.all_options()? {
+        let key = name.to_lowercase().parse().map_err(|_| unknown(&name))?;
+        builder = builder.with_config(key, value);
+    }
+    Ok(builder.get_config_value(&AmazonS3ConfigKey::Checksum).is_some())
 }
 
 fn open_folder(path: &std::path::Path, url: &str) -> Result<Arc<dyn ObjectStore>> {
@@ -88,16 +115,16 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider) -> Result<Client>
     Ok(match provider {
         Provider::S3 => {
             let store = configured!(AmazonS3Builder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store.clone()), s3: Some(store) }
+            Client { objects: Arc::new(store) }
         }
         Provider::Gcs => {
             let store =
                 configured!(GoogleCloudStorageBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store), s3: None }
+            Client { objects: Arc::new(store) }
         }
         Provider::Azure => {
             let store = configured!(MicrosoftAzureBuilder, config, &options, client, retry).build().map_err(unfit)?;
-            Client { objects: Arc::new(store), s3: None }
+            Client { objects: Arc::new(store) }
         }
     })
 }
@@ -120,21 +147,16 @@ fn unfit(config: &StoreConfig, provider: Provider, source: object_store::Error) 
 }
 
 /// The builders' own reading of the environment is lost when client options are given, so it is done here.
-fn client_options(config: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
+fn client_options(store: &StoreConfig, provider: Provider) -> Result<ClientOptions> {
     let begins = environment_prefix(provider);
     let mut options = ClientOptions::new();
-    let settings: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| {
-            Some((name.to_str()?.strip_prefix(begins)?.to_lowercase(), value.into_string().ok()?))
-        })
-        .collect();
-    for (name, value) in settings {
+    for (name, value) in config::variables_beginning(begins) {
         if let Ok(key) = name.parse::<ClientConfigKey>() {
             options = options.with_config(key, value);
         }
     }
-    options = options.with_timeout(config.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
-    let Some(path) = &config.ca_file else {
+    options = options.with_timeout(store.timeout).with_connect_timeout(CONNECT_WITHIN).with_user_agent(http_agent());
+    let Some(path) = &store.ca_file else {
         return Ok(options);
     };
     let pem = std::fs::read(path).map_err(|source| Error::io("read", path.display(), source))?;

@@ -1,7 +1,7 @@
 //! The client behind a store, built anew when a file that it was made from has changed: a rotation needs no restart.
 
 use super::open::{self, Client, environment_prefix};
-use crate::config::{Provider, StoreConfig};
+use crate::config::{self, Provider, StoreConfig};
 use crate::error::Result;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -88,17 +88,13 @@ impl Source {
 }
 
 /// The files that a client is made from and that nobody else reads again.
-fn files(config: &StoreConfig, provider: Provider) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = config.options_file.iter().chain(&config.ca_file).cloned().collect();
+fn files(store: &StoreConfig, provider: Provider) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = store.options_file.iter().chain(&store.ca_file).cloned().collect();
     let named = |name: &str, value: &str| READ_ONCE.contains(&name).then(|| PathBuf::from(value));
     if provider == Provider::Gcs {
-        files.extend(config.all_options()?.iter().filter_map(|(name, value)| named(&name.to_lowercase(), value)));
-        let begins = environment_prefix(provider);
-        files.extend(
-            std::env::vars()
-                .filter(|(name, _)| name.starts_with(begins))
-                .filter_map(|(name, value)| named(&name.to_lowercase(), &value)),
-        );
+        files.extend(store.all_options()?.iter().filter_map(|(name, value)| named(&name.to_lowercase(), value)));
+        let environment = config::variables_beginning(environment_prefix(provider));
+        files.extend(environment.iter().filter_map(|(name, value)| named(name, value)));
     }
     Ok(files)
 }

@@ -1,18 +1,18 @@
 //! One large object on its way into the store, in parts, with bounded memory.
 
-use super::{ObjectKey, Store};
+use super::parts::{LARGEST_OBJECT, Parts};
+use super::{ObjectKey, Store, retry};
 use crate::error::{Error, Reason, Result};
 use bytes::Bytes;
-use object_store::{MultipartUpload, PutPayload};
-use std::sync::LazyLock;
+use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-/// S3 takes parts of at least 5 MiB and at most 10,000 of them: 48 GiB, six times the largest etcd.
-const PART_BYTES: usize = 5 << 20;
-/// Parts on their way at a time.
-const PARTS_IN_FLIGHT: usize = 2;
+/// Parts on their way at a time. With the one that fills, four of at most 11 MiB are in memory; of 5 MiB each where the
+/// object is no longer than 24 GiB, or than was announced.
+const PARTS_IN_FLIGHT: usize = 3;
 
 /// Aborts under way. They begin in `drop`, which cannot wait, so the process does before it ends.
 static ABORTS: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
@@ -31,25 +31,52 @@ pub async fn settle() {
 
 /// Nothing is visible in the store until `finish`; dropping it aborts.
 pub struct Upload {
-    /// Taken by `finish` and by the abort, so that neither happens twice.
+    /// Begun with the first part, taken by `finish` and by the abort, so that neither happens twice.
     inner: Option<Box<dyn MultipartUpload>>,
     store: Store,
     key: ObjectKey,
+    parts: Parts,
     part: Vec<Bytes>,
-    part_bytes: usize,
+    part_bytes: u64,
     in_flight: JoinSet<object_store::Result<()>>,
 }
 
-impl Upload {
-    pub(super) fn new(inner: Box<dyn MultipartUpload>, store: Store, key: ObjectKey) -> Self {
-        Upload { inner: Some(inner), store, key, part: Vec::new(), part_bytes: 0, in_flight: JoinSet::new() }
+impl Store {
+    /// Begins a large object; it exists only once `Upload::finish` returned.
+    pub async fn upload(&self, key: &ObjectKey) -> Result<Upload> {
+        self.begin_upload(key, None)
     }
 
-    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.part_bytes += bytes.len();
-        self.part.push(bytes);
-        if self.part_bytes >= PART_BYTES {
-            self.send_part().await?;
+    /// The same where one knows about how long it will be: up to 64 GiB fit anyway, and the parts are alike then.
+    pub async fn upload_expecting(&self, key: &ObjectKey, bytes: u64) -> Result<Upload> {
+        self.begin_upload(key, Some(bytes))
+    }
+
+    fn begin_upload(&self, key: &ObjectKey, expected: Option<u64>) -> Result<Upload> {
+        self.count("upload");
+        self.require_folder()?;
+        Ok(Upload {
+            inner: None,
+            store: self.clone(),
+            key: key.clone(),
+            parts: Parts::new(expected),
+            part: Vec::new(),
+            part_bytes: 0,
+            in_flight: JoinSet::new(),
+        })
+    }
+}
+
+impl Upload {
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = self.parts.next_bytes().saturating_sub(self.part_bytes);
+            let taken = bytes.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
+            self.part_bytes += taken.len() as u64;
+            self.part.push(taken);
+            if self.part_bytes >= self.parts.next_bytes() {
+                self.send_part().await?;
+            }
         }
         Ok(())
     }
@@ -59,31 +86,62 @@ impl Upload {
             self.join_one().await?;
         }
         let payload: PutPayload = std::mem::take(&mut self.part).into_iter().collect();
-        self.part_bytes = 0;
+        let bytes = std::mem::take(&mut self.part_bytes);
+        if !self.parts.sent(bytes) {
+            let text = format!("{} is longer than {LARGEST_OBJECT} bytes, the most that a store takes", self.key);
+            return Err(Error::new(Reason::Budget, text).on("upload", &self.key));
+        }
+        if self.inner.is_none() {
+            let options = PutMultipartOptions::default().with_retry_policy(Arc::new(retry::Parts));
+            let path = self.key.below(&self.store.prefix);
+            let begun = self.store.inner().put_multipart_opts(&path, options).await;
+            self.inner = Some(begun.map_err(|source| self.failed(source))?);
+        }
         let Some(inner) = self.inner.as_mut() else {
             return Err(Error::new(Reason::Internal, "a part was sent after the upload's end"));
         };
-        self.in_flight.spawn(inner.put_part(payload));
+        let (sending, store) = (inner.put_part(payload), self.store.clone());
+        self.in_flight.spawn(async move {
+            store.pay(bytes).await;
+            sending.await
+        });
         Ok(())
     }
 
     async fn join_one(&mut self) -> Result<()> {
         match self.in_flight.join_next().await {
             None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(source))) => Err(self.store.failed("upload", self.key.as_str(), source)),
+            Some(Ok(Err(source))) => Err(self.failed(source)),
             Some(Err(stopped)) => {
                 Err(Error::new(Reason::Internal, format!("a part of {} was lost", self.key)).because(stopped))
             }
         }
     }
 
+    fn failed(&self, source: object_store::Error) -> Error {
+        self.store.failed("upload", self.key.as_str(), source)
+    }
+
     /// Makes the object visible, whole.
+    ///
+    /// Less than a part goes as one create-only request. A store has no such thing for an upload in parts: names are
+    /// unique, and that nobody holds this one is looked up before.
     pub async fn finish(mut self) -> Result<()> {
+        if self.inner.is_none() {
+            let whole: Vec<Bytes> = std::mem::take(&mut self.part);
+            return self.store.create(&self.key, Bytes::from(whole.concat())).await;
+        }
         if self.part_bytes > 0 {
             self.send_part().await?;
         }
         while !self.in_flight.is_empty() {
             self.join_one().await?;
+        }
+        if self.store.head(&self.key).await?.is_some() {
+            let text = format!("{} exists already in {}", self.key, self.store.url());
+            return Err(Error::new(Reason::StoreConflict, text)
+                .on("upload", &self.key)
+                .hint("another writer holds that name; nothing was overwritten"));
         }
         let Some(inner) = self.inner.as_mut() else {
             return Err(Error::new(Reason::Internal, "an upload ended twice"));
@@ -93,7 +151,23 @@ impl Upload {
                 self.inner = None;
                 Ok(())
             }
-            Err(source) => Err(self.store.failed("upload", self.key.as_str(), source)),
+            Err(source) => {
+                let error = self.failed(source);
+                self.seen_after(error).await
+            }
+        }
+    }
+
+    /// The answer may have been lost on its way: an object of this name and length is ours, and it is read back anyhow.
+    async fn seen_after(&mut self, error: Error) -> Result<()> {
+        match self.store.head(&self.key).await {
+            Ok(Some(found)) if found.bytes == self.parts.sent_bytes() => {
+                tracing::info!(key = %self.key, %error, "the upload's end failed, but the object is there");
+                self.inner = None;
+                Ok(())
+            }
+            // The first error is the cause; a second one of looking would hide it.
+            Ok(_) | Err(_) => Err(error),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Schedules against a slow second opinion that walks the clock on the wall minute by minute.
 
-use crate::world::{cases, zones};
+use crate::world::{cases, share_of_cases, zones};
 use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use lifeboat_policy::schedule::{Cron, Due, Fired, due, due_unfired};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use std::collections::BTreeSet;
 
 /// A field: its text, and its values found in another way than by parsing the text.
@@ -136,7 +137,11 @@ fn agrees(
     };
     let until = from + TimeDelta::days(days);
     let slots = expression.slots(from, until, zone);
-    prop_assert_eq!(&forward(&cron, from, until), &slots, "{} in {}", cron, zone);
+    let found = forward(&cron, from, until);
+    // The first that differs says enough: all slots of a year are a megabyte of dates on each side.
+    if let Some(n) = (0..found.len().max(slots.len())).find(|n| found.get(*n) != slots.get(*n)) {
+        prop_assert_eq!(found.get(n), slots.get(n), "slot {} of {} in {}", n, cron, zone);
+    }
     for probe in probes {
         let at = from + TimeDelta::seconds(probe % (days * 86_400));
         if let Some(latest) = slots.iter().rev().find(|slot| **slot <= at) {
@@ -203,14 +208,14 @@ proptest! {
     }
 }
 
-proptest! {
-    #![proptest_config(cases(3))]
-
-    #[test]
-    fn over_a_whole_year_it_agrees_too(
-        expression in expressions(), zone in zones(), year in 1990i32..2038,
-        probes in prop::array::uniform8(0i64..30_000_000),
-    ) {
-        agrees(&expression, zone, before_a_change(year, 0, zone), 370, &probes)?;
-    }
+/// Most of a second goes by for a year, three where every minute is a slot: 4096 of them, which is what proptest's macro would
+/// make of `PROPTEST_CASES=4096`, are most of an hour. Hence by hand, with a share: 48 then, half a minute.
+#[test]
+fn over_a_whole_year_it_agrees_too() {
+    let years = (expressions(), zones(), 1990i32..2038, prop::array::uniform8(0i64..30_000_000));
+    let config = ProptestConfig { source_file: Some(file!()), ..share_of_cases(3) };
+    let outcome = TestRunner::new(config).run(&years, |(expression, zone, year, probes)| {
+        agrees(&expression, zone, before_a_change(year, 0, zone), 370, &probes)
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
 }

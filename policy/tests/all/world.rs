@@ -8,12 +8,18 @@ use lifeboat_policy::retention::{Action, Facts, Keep, Plan, Rules, TombstoneFact
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// So many cases; where `PROPTEST_CASES` is set, more of them in the same measure as it is more than proptest's own 256: a
-/// case here may be years of a schedule.
-#[allow(clippy::disallowed_methods)] // a test's length is not a decision of the product
+/// So many cases; proptest's macro puts `PROPTEST_CASES`, where it is set, in the place of any number written here. A failure
+/// is reported after a minute of making it smaller, if that has found no end by then.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse::<u32>().ok()).unwrap_or(256);
-    ProptestConfig::with_cases((usual.saturating_mul(wanted) / 256).max(1))
+    ProptestConfig { cases: usual, max_shrink_time: 60_000, ..ProptestConfig::default() }
+}
+
+/// For a property whose single case is dear: `PROPTEST_CASES` raises the number in the measure in which it is more than
+/// proptest's own 256. Only a [`TestRunner`](proptest::test_runner::TestRunner) made by hand heeds it, see [`cases`].
+pub(crate) fn share_of_cases(usual: u32) -> ProptestConfig {
+    // The default has read the environment already.
+    let wanted = ProptestConfig::default().cases;
+    cases((usual.saturating_mul(wanted) / 256).max(1))
 }
 
 pub(crate) const HOUR: u64 = 3600;

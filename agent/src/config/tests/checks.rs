@@ -26,10 +26,7 @@ fn stores_are_checked() {
     holds(&with("bandwidth: 20"), &["a size like 12GiB"]);
     holds(&with("bandwidth: 0MiB"), &["zero bytes a second"]);
     holds(&with("read_back: no"), &["one of full, head"]);
-    holds(&with("lock: { mode: complience, days: 0 }"), &["did you mean `compliance`?", "1 to 36500 days"]);
-    holds(&with("lock: { days: 1 }"), &["stores[0].lock.mode: is missing"]);
     let other = |url: &str, text: &str| change("s3://backups/etcd", &format!("{url}\n    {text}"));
-    holds(&other("gs://backups", "lock: { mode: governance, days: 1 }"), &["can be sent to S3 only"]);
     holds(
         &other("gs://backups", "options: { service_acount: /x }"),
         &["did you mean `service_account`?", "GCS option"],
