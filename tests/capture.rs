@@ -7,7 +7,7 @@ mod survey;
 mod tls;
 
 use lifeboat::capture::{Capture, Member, open, survey};
-use lifeboat::config::{Compare, Etcd, Limits, Members};
+use lifeboat::config::{Compare, Etcd, Limits, Members, SlowStore};
 use lifeboat::error::{Error, Result};
 use std::time::Duration;
 
@@ -25,7 +25,14 @@ fn etcd(endpoints: &[&str]) -> Etcd {
 }
 
 fn limits() -> Limits {
-    Limits { backup: 10 * MINUTE, stall: Duration::from_millis(300), stream: MINUTE, compare: MINUTE, prove: MINUTE }
+    Limits {
+        backup: 10 * MINUTE,
+        stall: Duration::from_millis(300),
+        stream: MINUTE,
+        compare: MINUTE,
+        prove: MINUTE,
+        slow_store: SlowStore::Spool,
+    }
 }
 
 /// Surveys and returns the first member to try.

@@ -11,12 +11,13 @@ use lifeboat_tests::tools::{promtool, python, repository, said, succeed};
 use serde_json::{Value, json};
 
 const KUBERNETES: [&str; 4] = ["1.25", "1.29", "1.33", "1.37"];
-const ALERTS: [&str; 5] = [
+const ALERTS: [&str; 6] = [
     "LifeboatBackupLate",
     "LifeboatBackupFailing",
     "LifeboatNothingProven",
     "LifeboatProofFailed",
     "LifeboatMembersDiverged",
+    "LifeboatStoreBehind",
 ];
 
 /// The least that a user has to set.

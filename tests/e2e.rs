@@ -13,4 +13,5 @@ mod run;
 mod s3;
 mod secrets;
 mod stock;
+mod stores;
 mod trust;

@@ -9,8 +9,9 @@
 )]
 
 pub mod manifest;
+mod merge;
 pub mod note;
-mod publish;
+pub(crate) mod publish;
 mod read;
 
 use crate::config::ClusterName;
@@ -22,8 +23,10 @@ use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Because, Level, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
 use manifest::{Manifest, Tombstone, Verdict};
+use std::collections::BTreeSet;
 
-pub use publish::{Captured, Draft, Published, publish, read_back};
+pub use merge::merge;
+pub use publish::{Captured, Draft, Prepared, Uploaded, place, prepare, read_back};
 pub use read::Reader;
 
 /// A backup whose manifest a trusted backup key signed for this very place.
@@ -68,6 +71,8 @@ pub struct Catalog {
     pub foreign: usize,
     /// Parents named by trusted manifests that are neither there nor tombstoned.
     pub missing_parents: Vec<BackupId>,
+    /// Manifests that trusted tombstones name, those of backups that are gone included.
+    pub tombstoned: BTreeSet<Digest>,
 }
 
 impl Trusted {
@@ -104,7 +109,7 @@ impl Trusted {
     }
 
     /// The oldest tombstone, with the grace counted by our clock and by the store's: the store's may only delay.
-    fn tombstone(&self, grace: std::time::Duration) -> Option<TombstoneFact> {
+    pub fn tombstone(&self, grace: std::time::Duration) -> Option<TombstoneFact> {
         self.tombstones
             .iter()
             .map(|(tombstone, stored)| TombstoneFact {
@@ -184,6 +189,7 @@ pub(crate) mod sample {
             orphans: Vec::new(),
             foreign: 0,
             missing_parents: Vec::new(),
+            tombstoned: std::collections::BTreeSet::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod check_config;
+mod copy;
 mod entry;
 mod exit_codes;
 mod inspect;
@@ -19,6 +20,7 @@ mod run;
 mod show;
 mod status;
 
+use crate::daemon;
 use crate::error::{Error, Reason, Result};
 use crate::store;
 use args::{Cli, Command};
@@ -88,9 +90,11 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Prove(args) => prove::prove(cli, args, output).await,
             Command::Restore(args) => restore::restore(cli, args, output).await,
             Command::Prune(args) => prune::prune(cli, args, output).await,
+            Command::Copy(args) => copy::copy(cli, args, output).await,
             // Carried out above.
             Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes | Command::Inspect(_) => Ok(()),
         };
+        daemon::settle().await;
         store::settle().await;
         done
     })

@@ -40,7 +40,10 @@ pub struct Config {
     pub time_zone: chrono_tz::Tz,
     /// Absent where this agent does not back up.
     pub etcd: Option<Etcd>,
+    /// At least one, each with a name of its own.
     pub stores: Vec<StoreConfig>,
+    /// In how many stores a backup must stand to count as taken.
+    pub write_quorum: usize,
     pub keys: Keys,
     pub schedule: Schedule,
     pub limits: Limits,
@@ -55,6 +58,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// What this store keeps: its own rules, else those for all.
+    pub fn keep_in<'a>(&'a self, store: &'a StoreConfig) -> Option<&'a Keep> {
+        store.keep.as_ref().or(self.keep.as_ref())
+    }
+
     /// The config in `path`, with this process's environment; beside it the warnings. All errors come as one.
     pub fn load(path: &Path) -> Result<(Config, Vec<Finding>)> {
         Config::load_with(path, &ProcessEnv)
@@ -230,6 +238,8 @@ pub struct StoreConfig {
     /// Bytes a second that uploads and downloads may carry together.
     pub bandwidth: Option<u64>,
     pub read_back: ReadBack,
+    /// Instead of the rules for all stores.
+    pub keep: Option<Keep>,
     /// One request, its body included.
     pub timeout: Duration,
 }
@@ -308,6 +318,25 @@ pub struct Limits {
     /// What comparing with the live members may take after the stream has ended.
     pub compare: Duration,
     pub prove: Duration,
+    pub slow_store: SlowStore,
+}
+
+/// What happens when a store is slower than etcd's stream for longer than that stream may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowStore {
+    /// Sealed bytes wait in the scratch dir.
+    Spool,
+    /// The store is left out of this backup; with too few left, the backup fails.
+    Fail,
+}
+
+impl SlowStore {
+    pub fn name(self) -> &'static str {
+        match self {
+            SlowStore::Spool => "spool",
+            SlowStore::Fail => "fail",
+        }
+    }
 }
 
 /// `None` is `auto`: two slots and the limit.

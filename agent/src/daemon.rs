@@ -3,11 +3,14 @@
 mod backoff;
 pub mod backup;
 mod backups;
+mod catchup;
 mod equality;
+mod fan;
 mod proofs;
 mod prunes;
 mod run;
 mod shared;
 pub mod signals;
 
+pub use fan::settle;
 pub use run::run;

@@ -1,7 +1,7 @@
 //! Lifeboat keeps an etcd cluster restorable and proves it. The design: `agent/docs/design.md`.
 //!
 //! Order of the stages, each importing only what stands left of it:
-//! `capture seal store catalog fetch restore proof prune`; `daemon` and `cli` alone compose them.
+//! `capture seal store catalog holdings fetch copy restore proof prune`; `daemon` and `cli` alone compose them.
 //! Beside them the seams `config`, `clock`, `error`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
 
 pub mod capture;
@@ -9,10 +9,12 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod copy;
 pub mod daemon;
 pub mod digest;
 pub mod error;
 pub mod fetch;
+pub mod holdings;
 pub mod http;
 pub mod keys;
 pub mod metrics;

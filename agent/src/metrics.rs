@@ -4,7 +4,8 @@ use crate::capture::Survey;
 use crate::catalog::Catalog;
 use crate::config::{ClusterName, Role};
 use crate::error::{Error, Reason, Result};
-use crate::summary::{FINDING_KINDS, Summary};
+use crate::holdings::Holdings;
+use crate::summary::{FINDING_KINDS, Overview, Summary};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::retention::Action;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -53,6 +54,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("lifeboat_findings", "What a person has to look at, by kind."),
     ("lifeboat_prune_frozen", "1 while prune does nothing, by reason."),
     ("lifeboat_prune_overdue_backups", "Backups whose deletion is due and has not happened."),
+    ("lifeboat_store_behind_backups", "Backups that this store should hold and that another one has."),
     ("lifeboat_agent_role", "1 for each role that runs here."),
     ("lifeboat_build_info", "1, with the version."),
     ("lifeboat_catalog_read_timestamp_seconds", "When this agent last read the catalog."),
@@ -63,6 +65,7 @@ const GAUGES: &[(&str, &str)] = &[
 const COUNTERS: &[(&str, &str)] = &[
     ("lifeboat_backup_attempts_total", "Backups begun."),
     ("lifeboat_backup_failures_total", "Backups that failed, by reason."),
+    ("lifeboat_backup_left_out_total", "Backups that went on without a store, by reason."),
     ("lifeboat_proof_attempts_total", "Proofs begun."),
     ("lifeboat_proof_failures_total", "Proofs that failed or ended inconclusive, by reason."),
     ("lifeboat_prune_attempts_total", "Prunes begun."),
@@ -131,8 +134,49 @@ pub fn set_alarms(cluster: &ClusterName, survey: &Survey) {
     }
 }
 
-/// Sets every gauge that the catalog gives. What is not known stays absent, never 0.
-pub fn set_catalog(catalog: &Catalog, summary: &Summary, store: &str) {
+/// Sets every gauge that the stores give. What is not known stays absent, never 0; what could not be read this time stays
+/// as it was, and its age shows.
+pub fn set_holdings(holdings: &Holdings, overview: &Overview) {
+    for ((at, held), summary) in holdings.stores.iter().enumerate().zip(&overview.stores) {
+        if let (Ok(catalog), Some(summary)) = (&held.catalog, summary) {
+            set_store(catalog, summary, &held.name);
+            let behind = overview.tasks.iter().filter(|task| task.to == at).count();
+            let cluster = catalog.cluster.to_string();
+            gauge!("lifeboat_store_behind_backups", "etcd_cluster" => cluster, "store" => held.name.clone())
+                .set(number(behind));
+        }
+    }
+    let (whole, cluster) = (&overview.whole, || holdings.merged.cluster.to_string());
+    gauge!("lifeboat_backup_missed_slots", "etcd_cluster" => cluster()).set(f64::from(whole.missed_slots));
+    for kind in FINDING_KINDS {
+        let count = whole.findings.iter().filter(|finding| finding.kind == kind).count();
+        gauge!("lifeboat_findings", "etcd_cluster" => cluster(), "kind" => kind).set(number(count));
+    }
+    if let Some(proven) = &whole.restorable {
+        gauge!("lifeboat_restore_measured_seconds", "etcd_cluster" => cluster()).set(proven.took_seconds);
+    }
+    if let Some(newest) = holdings.merged.newest() {
+        let db = &newest.manifest.db;
+        for (kind, bytes) in [("db", db.bytes), ("sealed", newest.manifest.sealed.bytes)] {
+            gauge!("lifeboat_backup_size_bytes", "etcd_cluster" => cluster(), "kind" => kind).set(bytes as f64);
+        }
+        gauge!("lifeboat_backup_revision", "etcd_cluster" => cluster()).set(db.revision as f64);
+        gauge!("lifeboat_backup_keys", "etcd_cluster" => cluster()).set(db.keys as f64);
+    }
+    // Frozen in one store is frozen: the label has no room for which.
+    let frozen = |reason| {
+        let plans = overview.stores.iter().flatten().filter_map(|summary| summary.plan.as_ref());
+        plans.filter_map(|plan| plan.frozen.as_ref()).any(|freeze| freeze.as_str() == reason)
+    };
+    if overview.stores.iter().flatten().any(|summary| summary.plan.is_some()) {
+        for reason in crate::summary::FREEZES {
+            let on = if frozen(reason) { 1 } else { 0 };
+            gauge!("lifeboat_prune_frozen", "etcd_cluster" => cluster(), "reason" => reason).set(on);
+        }
+    }
+}
+
+fn set_store(catalog: &Catalog, summary: &Summary, store: &str) {
     let cluster = || catalog.cluster.to_string();
     let store = || store.to_owned();
     let time = |name: &'static str, at: Option<DateTime<Utc>>| {
@@ -141,46 +185,35 @@ pub fn set_catalog(catalog: &Catalog, summary: &Summary, store: &str) {
         }
     };
     time("lifeboat_backup_last_success_timestamp_seconds", summary.newest_captured_at);
-    time("lifeboat_backup_deadline_timestamp_seconds", summary.backup_deadline);
+    time(BACKUP_DEADLINE, summary.backup_deadline);
     time("lifeboat_restorable_timestamp_seconds", summary.restorable.as_ref().map(|proven| proven.captured_at));
     time("lifeboat_proof_last_success_timestamp_seconds", summary.proof_last_success_at);
     time("lifeboat_proof_deadline_timestamp_seconds", summary.proof_deadline);
     gauge!("lifeboat_catalog_read_timestamp_seconds", "etcd_cluster" => cluster(), "store" => store())
         .set(seconds(catalog.read_at));
-    gauge!("lifeboat_backup_missed_slots", "etcd_cluster" => cluster()).set(f64::from(summary.missed_slots));
     for (state, count) in &summary.counts {
         gauge!("lifeboat_backups", "etcd_cluster" => cluster(), "store" => store(), "state" => *state)
             .set(number(*count));
     }
-    for kind in FINDING_KINDS {
-        let count = summary.findings.iter().filter(|finding| finding.kind == kind).count();
-        gauge!("lifeboat_findings", "etcd_cluster" => cluster(), "kind" => kind).set(number(count));
+    if let Some(plan) = &summary.plan {
+        let overdue = plan.verdicts.iter().filter(|verdict| verdict.action == Action::Delete).count();
+        gauge!("lifeboat_prune_overdue_backups", "etcd_cluster" => cluster(), "store" => store()).set(number(overdue));
     }
-    if let Some(proven) = &summary.restorable {
-        gauge!("lifeboat_restore_measured_seconds", "etcd_cluster" => cluster()).set(proven.took_seconds);
-    }
-    if let Some(newest) = catalog.newest() {
-        let db = &newest.manifest.db;
-        for (kind, bytes) in [("db", db.bytes), ("sealed", newest.manifest.sealed.bytes)] {
-            gauge!("lifeboat_backup_size_bytes", "etcd_cluster" => cluster(), "kind" => kind).set(bytes as f64);
-        }
-        gauge!("lifeboat_backup_revision", "etcd_cluster" => cluster()).set(db.revision as f64);
-        gauge!("lifeboat_backup_keys", "etcd_cluster" => cluster()).set(db.keys as f64);
-    }
-    set_plan(&cluster(), &store(), summary);
 }
 
-fn set_plan(cluster: &str, store: &str, summary: &Summary) {
-    let Some(plan) = &summary.plan else { return };
-    let cluster = || cluster.to_owned();
-    let frozen = plan.frozen.as_ref().map(|freeze| freeze.as_str());
-    for reason in crate::summary::FREEZES {
-        let on = frozen == Some(reason);
-        gauge!("lifeboat_prune_frozen", "etcd_cluster" => cluster(), "reason" => reason).set(if on { 1 } else { 0 });
-    }
-    let overdue = plan.verdicts.iter().filter(|verdict| verdict.action == Action::Delete).count();
-    gauge!("lifeboat_prune_overdue_backups", "etcd_cluster" => cluster(), "store" => store.to_owned())
-        .set(number(overdue));
+const BACKUP_DEADLINE: &str = "lifeboat_backup_deadline_timestamp_seconds";
+
+/// A store that this agent has never been able to read, or that holds nothing where others do: by when it should have had
+/// a backup. Without it, nobody would miss what such a store lacks.
+pub fn set_backup_deadline(cluster: &str, store: &str, at: DateTime<Utc>) {
+    gauge!(BACKUP_DEADLINE, "etcd_cluster" => cluster.to_owned(), "store" => store.to_owned()).set(seconds(at));
+}
+
+/// A store was left out of a backup that went on without it.
+pub fn count_left_out(cluster: &str, store: &str, reason: Reason) {
+    counter!("lifeboat_backup_left_out_total", "etcd_cluster" => cluster.to_owned(), "store" => store.to_owned(),
+        "reason" => reason.name())
+    .increment(1);
 }
 
 fn seconds(at: DateTime<Utc>) -> f64 {

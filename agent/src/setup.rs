@@ -2,19 +2,25 @@
 
 use crate::catalog::{Catalog, Reader};
 use crate::clock::Clock;
-use crate::config::{self, ClusterName, Config, Env, Role};
+use crate::config::{self, ClusterName, Config, Env, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
+use crate::holdings::{Held, Holdings};
 use crate::keys::{self, Identities, Recipients, Signer, Trust};
 use crate::proof::binary::{self, EtcdBinary};
 use crate::store::{Layout, Store};
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::retention::Rules;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A cluster's part of a store, ready to be read.
+/// A cluster's part of each of its stores, ready to be read.
 pub struct Access {
-    pub reader: Reader,
+    /// At least one.
+    places: Vec<Place>,
+    layout: Layout,
+    /// In how many stores a backup must stand to count as taken.
+    pub write_quorum: usize,
     /// The level at which a backup counts as proven.
     pub required: Level,
     pub grace: Duration,
@@ -24,12 +30,59 @@ pub struct Access {
     pub notes_dir: PathBuf,
 }
 
+/// The cluster's part of one store. It is opened when it is first needed and again after it could not be: a folder that
+/// comes back, or credentials that are repaired, need no restart.
+pub struct Place {
+    config: StoreConfig,
+    layout: Layout,
+    trust: Trust,
+    /// What this store keeps; `None` where no config is at hand.
+    pub rules: Option<Rules>,
+    reader: Mutex<Option<Arc<Reader>>>,
+}
+
+impl Place {
+    pub fn new(config: StoreConfig, layout: Layout, trust: Trust, rules: Option<Rules>) -> Place {
+        Place { config, layout, trust, rules, reader: Mutex::default() }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub fn url(&self) -> &str {
+        &self.config.url
+    }
+
+    pub fn reader(&self) -> Result<Arc<Reader>> {
+        // A panic elsewhere leaves none or a whole one: it is put in by one assignment.
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = &*reader {
+            return Ok(reader.clone());
+        }
+        let opened = Arc::new(Reader::new(Store::open(&self.config)?, self.layout.clone(), self.trust.clone()));
+        *reader = Some(opened.clone());
+        Ok(opened)
+    }
+
+    pub fn store(&self) -> Result<Store> {
+        Ok(self.reader()?.store().clone())
+    }
+
+    /// The catalog as it is now; the store itself is asked first, so that a missing bucket is not an empty catalog.
+    pub async fn catalog(&self, clock: &dyn Clock) -> Result<Catalog> {
+        let reader = self.reader()?;
+        reader.store().check().await?;
+        reader.read(clock.now()).await
+    }
+}
+
 /// Where the keys that open backups come from.
 #[derive(Clone)]
 pub enum Identity {
     File(PathBuf),
     /// Read once, from standard input.
-    Text(std::sync::Arc<zeroize::Zeroizing<String>>),
+    Text(Arc<zeroize::Zeroizing<String>>),
 }
 
 impl Identity {
@@ -43,10 +96,24 @@ impl Identity {
 
 impl Access {
     pub fn from_config(config: &Config, env: &dyn Env) -> Result<Access> {
-        let store = config.stores.first().ok_or_else(|| Error::new(Reason::Config, "the config names no store"))?;
+        if config.stores.is_empty() {
+            return Err(Error::new(Reason::Config, "the config names no store"));
+        }
         let (required, _) = level(config, env)?;
+        let (layout, trust) = (Layout::new(&config.cluster), trust(config)?);
+        let place =
+            |store: &StoreConfig| Place::new(store.clone(), layout.clone(), trust.clone(), Some(rules(config, store)));
+        let places: Vec<Place> = config.stores.iter().map(place).collect();
+        // What is wrong in the config stays wrong; of several stores any may be away for a while.
+        let mut failed: Vec<Error> = places.iter().filter_map(|place| place.reader().err()).collect();
+        let fatal = failed.iter().position(|error| error.reason == Reason::Config);
+        if let Some(at) = fatal.or((failed.len() == 1 && places.len() == 1).then_some(0)) {
+            return Err(failed.swap_remove(at));
+        }
         Ok(Access {
-            reader: Reader::new(Store::open(store)?, Layout::new(&config.cluster), trust(config)?),
+            places,
+            layout,
+            write_quorum: config.write_quorum,
             required,
             grace: config.prune.grace,
             identity: config.keys.identity_file.clone().map(Identity::File),
@@ -54,18 +121,56 @@ impl Access {
         })
     }
 
-    pub fn store(&self) -> &Store {
-        self.reader.store()
+    /// One place that flags named, measured by nothing but what its objects say.
+    pub fn of_place(place: Place) -> Access {
+        Access {
+            layout: place.layout.clone(),
+            places: vec![place],
+            write_quorum: 1,
+            required: Level::Sound,
+            grace: Duration::ZERO,
+            identity: None,
+            notes_dir: std::env::temp_dir(),
+        }
+    }
+
+    /// Believes whatever is well formed: a person consented to it, for one command.
+    pub fn by_consent(mut self) -> Access {
+        let by_consent = |place: Place| Place { trust: Trust::by_consent(), reader: Mutex::default(), ..place };
+        self.places = self.places.into_iter().map(by_consent).collect();
+        self
+    }
+
+    /// Every store, in the order of the config.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The store at this place in the config; `Holder::at` and its like count the same way.
+    pub fn place(&self, at: usize) -> Result<&Place> {
+        self.places.get(at).ok_or_else(|| Error::new(Reason::Internal, format!("there is no store {at}")))
     }
 
     pub fn layout(&self) -> &Layout {
-        self.reader.layout()
+        &self.layout
     }
 
-    /// The catalog as it is now; the store itself is asked first, so that a missing bucket is not an empty catalog.
-    pub async fn catalog(&self, clock: &dyn Clock) -> Result<Catalog> {
-        self.store().check().await?;
-        self.reader.read(clock.now()).await
+    /// Where the backups are, for a person: one URL or several.
+    pub fn urls(&self) -> String {
+        let urls: Vec<&str> = self.places.iter().map(Place::url).collect();
+        urls.join(", ")
+    }
+
+    /// Reads all stores at once; fails only where none could be read.
+    pub async fn holdings(&self, clock: &dyn Clock) -> Result<Holdings> {
+        let catalogs = futures::future::join_all(self.places.iter().map(|place| place.catalog(clock))).await;
+        let held = |(place, catalog): (&Place, Result<Catalog>)| Held {
+            name: place.name().to_owned(),
+            url: place.url().to_owned(),
+            rules: place.rules.clone(),
+            catalog,
+        };
+        Holdings::new(self.places.iter().zip(catalogs).map(held).collect(), self.required)
     }
 
     pub fn identities(&self) -> Result<Identities> {
@@ -130,6 +235,9 @@ pub struct BackupKit {
     pub signer: Signer,
     pub limits: config::Limits,
     pub notes_dir: PathBuf,
+    /// Where sealed bytes may wait for a slow store, and how many.
+    pub scratch_dir: PathBuf,
+    pub scratch_max_bytes: u64,
     pub slot_seconds: Option<u64>,
 }
 
@@ -145,20 +253,28 @@ impl BackupKit {
             signer: signer(config, Role::Backup)?,
             limits: config.limits,
             notes_dir: config.proof.scratch_dir.clone(),
+            scratch_dir: config.proof.scratch_dir.clone(),
+            scratch_max_bytes: config.proof.scratch_max_bytes,
             slot_seconds: period,
         })
     }
 }
 
-/// Retention as `policy` takes it.
-pub fn rules(config: &Config) -> Rules {
+/// Retention in one store, as `policy` takes it.
+pub fn rules(config: &Config, store: &StoreConfig) -> Rules {
     Rules {
-        keep: config.keep.clone(),
+        keep: config.keep_in(store).cloned(),
         time_zone: config.time_zone,
         grace: config.prune.grace,
         min_age: config.prune.min_age,
         max_deletions: config.prune.max_deletions,
     }
+}
+
+/// The clusters that a store holds, by the names of its folders. A folder that cannot be a cluster's is somebody else's.
+pub async fn clusters(store: &Store) -> Result<Vec<ClusterName>> {
+    store.check().await?;
+    Ok(store.folders().await?.iter().filter_map(|name| ClusterName::parse(name).ok()).collect())
 }
 
 /// The cluster to read where no config names one: the only one that is there.

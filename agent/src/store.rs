@@ -20,7 +20,7 @@ use crate::config::ReadBack;
 use crate::error::{Error, Reason, Result};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use std::path::PathBuf;
@@ -106,13 +106,10 @@ impl Store {
     }
 
     /// Fails where the bucket or folder is missing or may not be listed, which reads alone would hide as "not found".
+    /// Only the top is looked at: what is wrong in one cluster's folder stays there.
     pub async fn check(&self) -> Result<()> {
-        self.count("list");
         self.require_folder()?;
-        match self.inner().list(Some(&self.prefix)).next().await {
-            Some(Err(source)) => Err(self.failed("list", &self.url, source)),
-            Some(Ok(_)) | None => Ok(()),
-        }
+        self.folders().await.map(drop)
     }
 
     /// A volume that was unmounted under a running agent must not silently become a folder on the root disk.

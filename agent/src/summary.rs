@@ -3,6 +3,8 @@
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::{Catalog, Trusted};
 use crate::config::Config;
+use crate::copy;
+use crate::holdings::{Held, Holdings};
 use crate::keys::Distrust;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::freshness;
@@ -23,7 +25,6 @@ pub struct Yardstick {
     pub proof_limit: Duration,
     pub alert_after_backup: Option<Duration>,
     pub alert_after_proof: Option<Duration>,
-    pub rules: Option<Rules>,
 }
 
 impl Yardstick {
@@ -35,7 +36,6 @@ impl Yardstick {
             proof_limit: config.limits.prove,
             alert_after_backup: config.alert_after.backup,
             alert_after_proof: config.alert_after.proof,
-            rules: Some(crate::setup::rules(config)),
         }
     }
 
@@ -48,7 +48,6 @@ impl Yardstick {
             proof_limit: Duration::ZERO,
             alert_after_backup: None,
             alert_after_proof: None,
-            rules: None,
         }
     }
 }
@@ -66,14 +65,15 @@ pub struct Restorable {
 /// Something that a person has to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// `proof_failed`, `unsigned`, `missing`, `history_broken`, `diverged`, `alarm`: the label of `lifeboat_findings`.
+    /// One of `FINDING_KINDS`: the label of `lifeboat_findings`.
     pub kind: &'static str,
     pub what: String,
     pub hint: &'static str,
 }
 
 /// Every kind there is, so that its series exist before anything is found.
-pub const FINDING_KINDS: [&str; 6] = ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing"];
+pub const FINDING_KINDS: [&str; 7] =
+    ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing", "store_behind"];
 
 /// Every way in which prune can be frozen against the operator's wish. Having no `keep` is a wish.
 pub const FREEZES: [&str; 3] = ["nothing_proven", "clock_ahead", "too_many"];
@@ -95,7 +95,76 @@ pub struct Summary {
     pub plan: Option<Plan>,
 }
 
-pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, now: DateTime<Utc>) -> Summary {
+/// All stores of a cluster.
+#[derive(Debug)]
+pub struct Overview {
+    /// Of everything that the stores hold together. Its plan is that of the only store; several have one each.
+    pub whole: Summary,
+    /// In the order of the config; `None` for one that could not be read.
+    pub stores: Vec<Option<Summary>>,
+    /// What is to be copied so that no store is behind.
+    pub tasks: Vec<copy::Task>,
+}
+
+pub fn overview(holdings: &Holdings, yardstick: &Yardstick, now: DateTime<Utc>) -> Overview {
+    let of_store = |held: &Held| {
+        let catalog = held.catalog.as_ref().ok()?;
+        Some(summarize(catalog, yardstick, held.rules.as_ref(), now))
+    };
+    let stores: Vec<Option<Summary>> = holdings.stores.iter().map(of_store).collect();
+    if let ([Some(only)], true) = (stores.as_slice(), holdings.is_single()) {
+        return Overview { whole: only.clone(), stores, tasks: Vec::new() };
+    }
+    let tasks = copy::plan(holdings, yardstick.required, now);
+    let mut findings: Vec<Finding> = Vec::new();
+    for (held, summary) in holdings.stores.iter().zip(&stores) {
+        for finding in summary.iter().flat_map(|summary| &summary.findings) {
+            let finding = finding.clone().in_store(&held.name);
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+    }
+    findings.extend(behind(holdings, &tasks));
+    let whole = Summary { findings, ..summarize(&holdings.merged, yardstick, None, now) };
+    Overview { whole, stores, tasks }
+}
+
+/// Stores that lack what they should hold, or of which nothing can be said.
+fn behind(holdings: &Holdings, tasks: &[copy::Task]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |what, hint| findings.push(Finding { kind: "store_behind", what, hint });
+    for (at, held) in holdings.stores.iter().enumerate() {
+        let missing: Vec<&copy::Task> = tasks.iter().filter(|task| task.to == at).collect();
+        match (&held.catalog, missing.first()) {
+            (Err(error), _) => add(
+                format!("store {} cannot be read: {error}", held.name),
+                "the other stores are used meanwhile; `lifeboat help exit-codes` and the runbooks name the reasons",
+            ),
+            (Ok(_), Some(newest)) => add(
+                format!("store {} lacks {} backups, the newest {}", held.name, missing.len(), newest.id),
+                "the role backup copies them after its next backup; or at once: `lifeboat copy --from URL --to URL`",
+            ),
+            (Ok(_), None) => {}
+        }
+    }
+    findings
+}
+
+impl Finding {
+    /// Names the store, where the finding is one store's own.
+    fn in_store(self, name: &str) -> Finding {
+        match self.kind {
+            "proof_failed" | "missing" | "unsigned" => {
+                Finding { what: format!("in store {name}: {}", self.what), ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
+/// One catalog, measured. `rules` are those of its store.
+pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>, now: DateTime<Utc>) -> Summary {
     let newest = catalog.newest();
     let restorable = catalog.newest_proven(yardstick.required).and_then(|entry| restorable(entry, yardstick.required));
     let slot = |entry: &Trusted| entry.manifest.slot.unwrap_or(entry.manifest.captured_at);
@@ -119,9 +188,15 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, now: DateTime<Utc>) -
         counts: counts(catalog, yardstick.required),
         findings: findings(catalog, yardstick.required),
         sealed_bytes: catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum(),
-        plan: yardstick.rules.as_ref().map(|rules| plan(catalog, yardstick.required, rules, now)),
+        plan: rules.map(|rules| plan(catalog, yardstick.required, rules, now)),
         restorable,
     }
+}
+
+/// When a store that was never read will have missed a backup, had it held one from `since`.
+pub fn deadline_since(yardstick: &Yardstick, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let cron = yardstick.backup_cron.as_ref()?;
+    freshness::deadline(Some(since), cron, yardstick.backup_limit, yardstick.alert_after_backup)
 }
 
 /// The retention plan for a catalog, as `prune` would carry it out.

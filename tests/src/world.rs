@@ -22,7 +22,7 @@ use crate::real_etcd::{Etcd, RealEtcd};
 use crate::server::{Server, free_port};
 
 pub use failure::Failure;
-pub use files::{copy_dir, flip};
+pub use files::{all_of, copy_dir, flip};
 pub use http::{get, samples};
 
 /// The cluster's name in every world.

@@ -30,19 +30,19 @@ pub struct Captured {
     pub seal: SealReceipt,
 }
 
-/// A backup that now exists.
-#[derive(Clone, Debug)]
-pub struct Published {
+/// A signed manifest that may be placed: the same bytes in every store.
+pub struct Prepared {
+    /// As the catalog will show it.
     pub entry: Trusted,
     /// Set where this backup begins a new history, with the reason.
     pub new_lineage: Option<String>,
+    signed: note::Prepared,
 }
 
 /// What was uploaded and came back from the store as it was sent. Only `read_back` makes one.
 #[derive(Debug)]
 pub struct Uploaded {
     captured: Captured,
-    sums: Bytes,
 }
 
 /// Stores the sums of an uploaded blob and reads both back.
@@ -50,43 +50,64 @@ pub async fn read_back(store: &Store, layout: &Layout, id: &BackupId, captured: 
     let sums = Bytes::from(captured.seal.sums.to_text());
     store.create(&layout.sums(id), sums.clone()).await?;
     compare_with_sent(store, layout, id, &captured.seal, &sums).await?;
-    Ok(Uploaded { captured, sums })
+    Ok(Uploaded { captured })
 }
 
-/// Makes an uploaded blob a backup. `before` is the catalog as the writer saw it when it began.
-pub async fn publish(
-    store: &Store,
+/// Writes and signs the manifest of a captured backup, once for all stores. `before` is the catalog, of all stores that
+/// could be read, as the writer saw it when it began.
+pub fn prepare(
     layout: &Layout,
     signer: &Signer,
     draft: Draft,
-    uploaded: Uploaded,
+    captured: Captured,
     before: &Catalog,
     finished_at: DateTime<Utc>,
-) -> Result<Published> {
-    let id = draft.id.clone();
-    let Uploaded { captured, sums } = uploaded;
+) -> Result<Prepared> {
+    let key = layout.manifest(&draft.id);
+    let sums = Bytes::from(captured.seal.sums.to_text());
     let (lineage, new_lineage) = lineage(&draft, captured.capture.report.revision, before);
-    let key = layout.manifest(&id);
     let binding = note::binding::<Manifest>(layout, &key, signer);
     let manifest = manifest(binding, draft, captured, &sums, lineage, before, finished_at);
-    let prepared = note::prepare(&manifest, &key, signer)?;
-    store.create(&prepared.key.signature(), prepared.signature.clone()).await?;
-    // Looked at once more: a sweeper that took the blob for an orphan must not leave a manifest without data.
-    let blob = layout.blob(&id);
-    if store.head(&blob).await?.is_none_or(|found| found.bytes != manifest.sealed.bytes) {
-        return Err(Error::new(Reason::ObjectMissing, format!("{blob} vanished before its manifest was written"))
-            .on("publish", &blob)
-            .hint("something else deletes in this prefix; the backup was not published and will be made anew"));
-    }
-    store.create(&prepared.key, prepared.json.clone()).await?;
+    let signed = note::prepare(&manifest, &key, signer)?;
     let entry = Trusted {
         manifest,
-        manifest_sha256: prepared.sha256,
+        manifest_sha256: signed.sha256,
         present: true,
         verdicts: Vec::new(),
         tombstones: Vec::new(),
     };
-    Ok(Published { entry, new_lineage })
+    Ok(Prepared { entry, new_lineage, signed })
+}
+
+/// Makes an uploaded blob a backup of this store.
+pub async fn place(store: &Store, layout: &Layout, uploaded: Uploaded, prepared: &Prepared) -> Result<()> {
+    let manifest = &prepared.entry.manifest;
+    if uploaded.captured.seal.sha256 != manifest.sealed.sha256 {
+        return Err(Error::new(Reason::Internal, format!("{} is not what was uploaded", prepared.signed.key)));
+    }
+    let json = prepared.signed.json.clone();
+    commit(store, layout, &manifest.id, manifest.sealed.bytes, json, prepared.signed.signature.clone()).await
+}
+
+/// The last steps for a blob that was read back: the signature, a last look, the manifest.
+pub(crate) async fn commit(
+    store: &Store,
+    layout: &Layout,
+    id: &BackupId,
+    sealed_bytes: u64,
+    json: Bytes,
+    signature: Bytes,
+) -> Result<()> {
+    let key = layout.manifest(id);
+    store.create(&key.signature(), signature).await?;
+    // Looked at once more: a sweeper that took the blob for an orphan must not leave a manifest without data.
+    let blob = layout.blob(id);
+    if store.head(&blob).await?.is_none_or(|found| found.bytes != sealed_bytes) {
+        return Err(Error::new(Reason::ObjectMissing, format!("{blob} vanished before its manifest was written"))
+            .on("publish", &blob)
+            .hint("something else deletes in this prefix; the backup was not published and will be made anew"));
+    }
+    store.create(&key, json).await
 }
 
 /// What the store gives back must be what was sealed: size, every chunk, the whole.

@@ -3,7 +3,7 @@
 use super::manifest::{Manifest, Signed, Tombstone, Verdict};
 use super::{Catalog, Stray, Trusted, Untrusted, note};
 use crate::digest::Digest;
-use crate::error::{Reason, Result};
+use crate::error::{Error, Reason, Result};
 use crate::keys::{Distrust, Trust};
 use crate::store::{Found, Kind, Layout, ObjectKey, Store};
 use bytes::Bytes;
@@ -77,17 +77,24 @@ impl Reader {
         Reader { store, layout, trust, cache: Mutex::default() }
     }
 
-    /// The same store, believing whatever is well formed: a person consented to it, for one command.
-    pub fn by_consent(self) -> Self {
-        Reader { trust: Trust::by_consent(), ..self }
-    }
-
     pub fn store(&self) -> &Store {
         &self.store
     }
 
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// A backup's manifest and signature as they stand here, verified again: the very bytes to copy.
+    pub async fn signed(&self, entry: &Trusted) -> Result<(Bytes, Bytes)> {
+        let key = self.layout.manifest(entry.id());
+        let signature = self.store.read(&key.signature(), note::SIGNATURE_CAP).await?;
+        let json = self.store.read(&key, note::JSON_CAP).await?;
+        match note::open::<Manifest>(&self.trust, &self.layout, &key, &json, Some(&signature)) {
+            Ok((_, sha256)) if sha256 == entry.manifest_sha256 => Ok((json, signature)),
+            Ok(_) => Err(changed(&key, "it is another one than a moment ago")),
+            Err(why) => Err(changed(&key, &why.to_string())),
+        }
     }
 
     pub async fn read(&self, now: DateTime<Utc>) -> Result<Catalog> {
@@ -161,6 +168,12 @@ impl Reader {
     }
 }
 
+fn changed(key: &ObjectKey, why: &str) -> Error {
+    Error::new(Reason::Damaged, format!("{key} changed while it was read: {why}"))
+        .on("read", key)
+        .hint("nobody should write here but lifeboat; find out who did")
+}
+
 fn assemble(
     layout: &Layout,
     now: DateTime<Utc>,
@@ -187,7 +200,8 @@ fn assemble(
     }
     sort(&mut trusted);
     untrusted.sort_by(|a, b| b.id.cmp(&a.id));
-    let missing_parents = missing_parents(&trusted, &tombstones);
+    let tombstoned: BTreeSet<Digest> = tombstones.keys().copied().collect();
+    let missing_parents = missing_parents(&trusted, &tombstoned);
     Catalog {
         cluster: layout.cluster().clone(),
         read_at: now,
@@ -197,12 +211,13 @@ fn assemble(
         orphans: listing.orphans.into_iter().collect(),
         foreign: listing.foreign,
         missing_parents,
+        tombstoned,
     }
 }
 
 /// Newest first. Lineages have no order of their own: a lineage is as new as its latest capture. Within one, the revision
 /// from the bytes decides, then the capture time: never the clock alone.
-fn sort(trusted: &mut [Trusted]) {
+pub(super) fn sort(trusted: &mut [Trusted]) {
     let mut latest: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
     for entry in trusted.iter() {
         let at = entry.manifest.captured_at;
@@ -230,15 +245,13 @@ fn by_manifest<S>(
     sorted
 }
 
-fn missing_parents(
-    trusted: &[Trusted],
-    tombstones: &BTreeMap<Digest, Vec<(Tombstone, DateTime<Utc>)>>,
-) -> Vec<BackupId> {
+/// Parents that are neither there nor tombstoned.
+pub(super) fn missing_parents(trusted: &[Trusted], tombstoned: &BTreeSet<Digest>) -> Vec<BackupId> {
     let there: BTreeSet<Digest> = trusted.iter().map(|entry| entry.manifest_sha256).collect();
     let missing: BTreeSet<BackupId> = trusted
         .iter()
         .flat_map(|entry| &entry.manifest.parents)
-        .filter(|parent| !there.contains(&parent.manifest_sha256) && !tombstones.contains_key(&parent.manifest_sha256))
+        .filter(|parent| !there.contains(&parent.manifest_sha256) && !tombstoned.contains(&parent.manifest_sha256))
         .map(|parent| parent.id.clone())
         .collect();
     missing.into_iter().collect()

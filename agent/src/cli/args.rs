@@ -18,6 +18,7 @@ Outage
   inspect       What a snapshot file is, plain or sealed, and whether it is sound
 Upkeep
   prune         The retention plan with reasons; acts only with --apply
+  copy          Verified copies of backups from one store to another
 Setup
   check-config  Every finding at once, the effective config, the next runs
   keygen        Make the keys of a role
@@ -103,6 +104,11 @@ pub enum Command {
         after_help = "Example: lifeboat prune          prints the plan\n         lifeboat prune --apply  carries it out"
     )]
     Prune(PruneArgs),
+    /// Verified, resumable copies of backups and their history from one store to another
+    #[command(after_help = "Example: lifeboat copy --from s3://backups/etcd --to file:///mnt/usb \\\n           \
+        --trust backup=backup.sign.pub --trust prove=prove.sign.pub --trust prune=prune.sign.pub\n         \
+        lifeboat copy --from main --to offsite latest-proven")]
+    Copy(CopyArgs),
     /// Every finding at once, the effective config without secrets, the next runs
     #[command(after_help = "Example: lifeboat check-config --next 10")]
     CheckConfig(CheckConfigArgs),
@@ -131,8 +137,8 @@ fn run_help() -> String {
 /// Which store, for every command that reads one; without any of these the config says.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StoreArgs {
-    /// The store, where no config names one: s3://bucket/prefix, gs://, az:// or file:///path
-    #[arg(long, value_name = "URL")]
+    /// The store, where no config names one: s3://bucket/prefix, gs://, az:// or file:///path; or a store of the config by name
+    #[arg(long, value_name = "URL|NAME")]
     pub store: Option<String>,
     /// An option of the store, as object_store names it; credentials come from the environment
     #[arg(long = "store-option", value_name = "K=V", requires = "store")]
@@ -298,6 +304,36 @@ pub struct PruneArgs {
     /// Print every verdict
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct CopyArgs {
+    /// Which backups, as for `show` [default: all, with every verdict and tombstone]
+    pub backups: Vec<String>,
+    /// Where they are: a URL, or the name of one of the config's stores
+    #[arg(long, value_name = "URL|NAME")]
+    pub from: String,
+    /// Where they go: a URL, or the name of one of the config's stores; nothing there is overwritten
+    #[arg(long, value_name = "URL|NAME")]
+    pub to: String,
+    /// An option of the store at --from URL, as object_store names it
+    #[arg(long = "from-option", value_name = "K=V")]
+    pub from_options: Vec<String>,
+    /// An option of the store at --to URL
+    #[arg(long = "to-option", value_name = "K=V")]
+    pub to_options: Vec<String>,
+    /// The cluster [default: the config's, else the only one at --from]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// A public key to believe, or its file: backup=KEY, prove=KEY, prune=KEY; bare: the operator's [default: the config's]
+    #[arg(long, value_name = "[ROLE=]KEY")]
+    pub trust: Vec<String>,
+    /// Consent, by name: unverified copies what nobody vouches for
+    #[arg(long, value_enum)]
+    pub allow: Vec<AllowWord>,
+    /// Say what would be copied and copy nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,22 +1,27 @@
 //! `lifeboat backup`: one backup now, in the foreground.
 
 use super::args::{BackupArgs, Cli, StoreArgs};
-use super::open::{self, CLOCK};
+use super::entry::{In, Presence};
+use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size};
 use super::progress::Progress;
 use super::{entry, log, prove};
+use crate::catalog::Trusted;
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon;
+use crate::daemon::backup::Published;
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
+use crate::holdings::Held;
 use crate::setup::BackupKit;
 use serde_json::json;
+use std::time::Duration;
 
 pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
     let shutdown = Shutdown::listen()?;
-    let opened = open::open(cli, &StoreArgs::default(), false).await?;
+    let opened = open::open(cli, &StoreArgs::default(), false, output).await?;
     let Some(config) = &opened.config else {
         return Err(Error::new(Reason::Config, "a backup needs a config"));
     };
@@ -24,7 +29,7 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     let watch = Stopwatch::start();
     let bar = Progress::new(output, "backup");
     let progress = |done: u64, all: u64| bar.at(done, all);
-    let work = daemon::backup::backup(&opened.access, &kit, &CLOCK, None, &opened.catalog, &progress);
+    let work = daemon::backup::backup(&opened.access, &kit, &CLOCK, None, &opened.holdings, &progress);
     let published = tokio::select! {
         published = work => published?,
         () = shutdown.token().cancelled() => {
@@ -36,7 +41,7 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     let mut text = format!(
         "backup {} of {}: revision {}, {} keys, {} sealed, from {} in {}\n",
         manifest.id,
-        opened.catalog.cluster,
+        opened.cluster(),
         grouped(manifest.db.revision),
         manifest.db.keys,
         size(manifest.sealed.bytes),
@@ -47,20 +52,58 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     if let Some(why) = &published.new_lineage {
         output.remark(&format!("a new history begins with this backup: {why}\n"));
     }
+    if !opened.holdings.is_single() {
+        text.push_str(&format!("stored in {}\n", published.stores.join(", ")));
+    }
+    for behind in &published.behind {
+        text.push_str(&format!("BEHIND: {}: {}\n", behind.store, behind.error));
+    }
     let mut done = published.entry.clone();
     let mut failed = None;
+    let first = opened.holdings.stores.iter().position(|held| published.stores.contains(&held.name)).unwrap_or(0);
     if let Some(limit) = args.wait_proven {
-        let verdict = prove::prove_here(&opened, config, &published.entry, None, Some(limit)).await?;
-        text.push_str(&prove::describe(&verdict));
+        // From one store: who waits before an upgrade wants to know that there is a way back, and the agent proves the rest.
+        let verdict = prove::prove_here(&opened, config, first, &published.entry, None, Some(limit)).await?;
+        text.push_str(&prove::describe(&verdict, None));
         failed = prove::failed(&verdict);
         done.verdicts.push(verdict);
     }
-    let store = opened.access.store().name();
     let short = done.id().random_part().len();
-    let fields = json!({ "backup": entry::trusted(&done, &opened.yardstick, None, store, short) });
-    output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &text);
-    // A proof that failed is the worse news of the two.
-    failed.map_or_else(|| members_agree(manifest), Err)
+    let stores = accounts(&opened, &published, first, &done);
+    let fields = json!({ "backup": entry::trusted(&done, &stores, short) });
+    output.answer(CLOCK.now(), Some(opened.cluster()), fields, &text);
+    // A proof that failed is the worst news, then members that differ.
+    failed.map_or(Ok(()), Err)?;
+    members_agree(manifest)?;
+    all_stores_have_it(&published)
+}
+
+/// Each store's account of the new backup. `proven` is how the first store that has it holds it now.
+fn accounts<'a>(opened: &'a Opened, published: &'a Published, first: usize, proven: &'a Trusted) -> Vec<In<'a>> {
+    let account = |(at, held): (usize, &'a Held)| {
+        let behind = published.behind.iter().find(|behind| behind.at == at);
+        let entry = if at == first { proven } else { &published.entry };
+        let place = match behind {
+            Some(behind) => Presence::Behind(&behind.error),
+            None => Presence::Listed { entry, plan: None, grace: Duration::ZERO },
+        };
+        In { name: &held.name, place }
+    };
+    opened.holdings.stores.iter().enumerate().map(account).collect()
+}
+
+/// Enough stores have it for the backup to count; that one has not is a finding all the same.
+fn all_stores_have_it(published: &Published) -> Result<()> {
+    let Some(first) = published.behind.first() else { return Ok(()) };
+    let told: Vec<String> =
+        published.behind.iter().map(|behind| format!("{}: {}", behind.store, behind.error)).collect();
+    let id = &published.entry.manifest.id;
+    let error = Error::new(Reason::Findings, format!("backup {id} is not in every store: {}", told.join("; ")));
+    let hint = "the role backup copies it there later, or at once: `lifeboat copy --from URL --to URL`";
+    Err(error.on("store", &first.store).hint(match &first.error.hint {
+        Some(next) => format!("{next}; {hint}"),
+        None => hint.to_owned(),
+    }))
 }
 
 /// The backup is taken and published; that members differ is a finding all the same, and `backup` ends with its code.

@@ -1,24 +1,98 @@
 //! One backup as `list`, `show` and `backup` write it: the same fields everywhere.
 
+use super::open::Opened;
 use super::output::time;
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::{Catalog, Trusted, Untrusted};
-use crate::summary::Yardstick;
+use crate::error::Error;
+use crate::holdings::Held;
+use crate::summary::{Overview, Summary, Yardstick};
 use chrono::{DateTime, Utc};
+use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Outcome, Standing};
 use lifeboat_policy::retention::{Action, Plan};
 use lifeboat_policy::span::ago;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A trusted entry as JSON. `short` is how many digits of the random part tell all entries apart.
-pub fn trusted(entry: &Trusted, yardstick: &Yardstick, plan: Option<&Plan>, store: &str, short: usize) -> Value {
+/// A backup as one store has it, or has it not.
+pub struct In<'a> {
+    pub name: &'a str,
+    pub place: Presence<'a>,
+}
+
+pub enum Presence<'a> {
+    Listed {
+        entry: &'a Trusted,
+        plan: Option<&'a Plan>,
+        grace: Duration,
+    },
+    Absent,
+    /// A backup that was taken just now has not reached it.
+    Behind(&'a Error),
+    /// The store could not be read.
+    Unknown,
+}
+
+impl<'a> In<'a> {
+    /// Each store's account of a backup, in the order of the config.
+    pub fn each(opened: &'a Opened, overview: &'a Overview, id: &BackupId) -> Vec<In<'a>> {
+        let account = |(held, summary): (&'a Held, &'a Option<Summary>)| {
+            let place = match &held.catalog {
+                Err(_) => Presence::Unknown,
+                Ok(catalog) => match catalog.find(id) {
+                    None => Presence::Absent,
+                    Some(entry) => Presence::Listed {
+                        entry,
+                        plan: summary.as_ref().and_then(|summary| summary.plan.as_ref()),
+                        grace: held.rules.as_ref().map_or(Duration::ZERO, |rules| rules.grace),
+                    },
+                },
+            };
+            In { name: &held.name, place }
+        };
+        opened.holdings.stores.iter().zip(&overview.stores).map(account).collect()
+    }
+
+    /// Of one store among `several` what else is that store's own stands with it.
+    fn document(&self, several: bool) -> Value {
+        let (entry, plan) = match &self.place {
+            Presence::Listed { entry, plan, .. } => (entry, plan),
+            Presence::Absent => return json!({ "name": self.name, "present": false, "proof": null }),
+            Presence::Unknown => return json!({ "name": self.name, "present": null, "proof": null }),
+            Presence::Behind(error) => {
+                let why = json!({ "reason": error.reason.name(), "message": error.to_string() });
+                return json!({ "name": self.name, "present": false, "proof": null, "error": why });
+            }
+        };
+        let proof = entry.verdicts.last().map(|verdict| {
+            json!({ "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at), "took_seconds": verdict.took_seconds })
+        });
+        let mut fields = json!({ "name": self.name, "present": entry.present, "proof": proof });
+        if several {
+            fields["tombstone"] = json!(self.tombstone());
+            fields["retention"] = json!(plan.map(|plan| retention(plan, &entry.manifest)));
+        }
+        fields
+    }
+
+    fn tombstone(&self) -> Option<Value> {
+        let Presence::Listed { entry, grace, .. } = &self.place else { return None };
+        let fact = entry.tombstone(*grace)?;
+        Some(json!({ "at": time(fact.at), "deletable_from": time(fact.deletable_from) }))
+    }
+}
+
+/// A trusted entry as JSON. `short` is how many digits of the random part tell all entries apart. Of several stores the
+/// first that lists it speaks in `tombstone` and `retention`; each has its own below `stores`.
+pub fn trusted(entry: &Trusted, stores: &[In<'_>], short: usize) -> Value {
     let manifest = &entry.manifest;
     let db = &manifest.db;
-    let proof = entry.verdicts.last().map(|verdict| {
-        json!({ "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at), "took_seconds": verdict.took_seconds })
+    let first = stores.iter().find(|store| matches!(store.place, Presence::Listed { .. }));
+    let plan = first.and_then(|store| match &store.place {
+        Presence::Listed { plan, .. } => *plan,
+        Presence::Absent | Presence::Behind(_) | Presence::Unknown => None,
     });
-    let tombstone = entry.facts(yardstick.required, grace(yardstick)).tombstone;
     json!({
         "id": manifest.id,
         "short_id": manifest.id.short(short),
@@ -35,15 +109,11 @@ pub fn trusted(entry: &Trusted, yardstick: &Yardstick, plan: Option<&Plan>, stor
         "hash_kv": db.hash_kv,
         "equality": manifest.equality.name(),
         "trust": "trusted",
-        "stores": [{ "name": store, "present": entry.present, "proof": proof }],
+        "stores": stores.iter().map(|store| store.document(stores.len() > 1)).collect::<Vec<_>>(),
         "hold": null,
-        "tombstone": tombstone.map(|fact| json!({ "at": time(fact.at), "deletable_from": time(fact.deletable_from) })),
+        "tombstone": first.and_then(In::tombstone),
         "retention": plan.map(|plan| retention(plan, manifest)),
     })
-}
-
-fn grace(yardstick: &Yardstick) -> Duration {
-    yardstick.rules.as_ref().map_or(Duration::ZERO, |rules| rules.grace)
 }
 
 fn retention(plan: &Plan, manifest: &Manifest) -> Value {

@@ -1,13 +1,13 @@
 //! `lifeboat list`: backups, newest first.
 
 use super::args::{Cli, ListArgs, StateFilter};
-use super::open::{self, CLOCK, Opened};
-use super::output::{Output, grouped, size};
+use super::open::{self, CLOCK, OneOfAll, Opened};
+use super::output::{Output, grouped, size, time};
 use super::{entry, log};
 use crate::catalog::Trusted;
 use crate::clock::Clock as _;
-use crate::error::Result;
-use crate::summary::{self, Summary, Yardstick};
+use crate::error::{Error, Reason, Result};
+use crate::summary::{self, Overview, Yardstick};
 use chrono::{DateTime, Utc};
 use comfy_table::{CellAlignment, Table, presets};
 use lifeboat_policy::id::short_len;
@@ -16,42 +16,86 @@ use serde_json::{Value, json};
 pub async fn list(cli: &Cli, args: &ListArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
     let now = CLOCK.now();
-    if !args.all_clusters {
-        let opened = open::open(cli, &args.store, false).await?;
-        let (backups, text) = of_cluster(&opened, args, now);
-        output.answer(now, Some(opened.catalog.cluster.as_str()), json!({ "backups": backups }), &text);
-        return Ok(());
+    if args.all_clusters {
+        return all_clusters(cli, args, output, now).await;
     }
-    let (mut clusters, mut texts) = (Vec::new(), Vec::new());
-    for opened in open::every(cli, &args.store).await? {
-        let (backups, text) = of_cluster(&opened, args, now);
-        clusters.push(json!({ "cluster": opened.catalog.cluster.as_str(), "backups": backups }));
-        texts.push(text);
-    }
-    let text = if texts.is_empty() { "the store holds no cluster\n".to_owned() } else { texts.join("\n") };
-    output.answer(now, None, json!({ "clusters": clusters }), &text);
+    let opened = open::open(cli, &args.store, false, output).await?;
+    let overview = summary::overview(&opened.holdings, &opened.yardstick, now);
+    let (backups, text) = backups(&opened, &overview, args, now);
+    let fields = json!({ "stores": opened.stores(), "backups": backups });
+    output.answer(now, Some(opened.cluster()), fields, &text);
     Ok(())
 }
 
+/// A line for each cluster; one that cannot be read is a line too, and the others do not suffer from it.
+async fn all_clusters(cli: &Cli, args: &ListArgs, output: &Output, now: DateTime<Utc>) -> Result<()> {
+    let (mut clusters, mut text, mut unread) = (Vec::new(), String::new(), 0);
+    for OneOfAll { cluster, opened } in open::every(cli, &args.store, output).await? {
+        let (document, line) = match &opened {
+            Ok(opened) => line_of(opened, now),
+            Err(error) => {
+                unread += 1;
+                let reason = json!({ "reason": error.reason.name(), "message": error.to_string() });
+                let document = json!({ "cluster": cluster.as_str(), "error": reason });
+                (document, format!("{cluster}: cannot be read: {error}\n"))
+            }
+        };
+        clusters.push(document);
+        text.push_str(&line);
+    }
+    if clusters.is_empty() {
+        text.push_str("the store holds no cluster\n");
+    }
+    let all = clusters.len();
+    output.answer(now, None, json!({ "clusters": clusters }), &text);
+    match unread {
+        0 => Ok(()),
+        _ => Err(Error::new(Reason::Findings, format!("{unread} of {all} clusters cannot be read"))
+            .hint("the line of each says why")),
+    }
+}
+
+fn line_of(opened: &Opened, now: DateTime<Utc>) -> (Value, String) {
+    let (catalog, summary) = (opened.catalog(), summary::overview(&opened.holdings, &opened.yardstick, now).whole);
+    let proven = summary.restorable.as_ref();
+    let age = |at: DateTime<Utc>| (now - at).num_seconds().max(0);
+    let document = json!({
+        "cluster": opened.cluster(),
+        "backups": catalog.trusted.len(),
+        "untrusted": catalog.untrusted.len(),
+        "sealed_bytes": summary.sealed_bytes,
+        "newest_at": summary.newest_captured_at.map(time),
+        "proven": proven.map(|proven| json!({
+            "id": proven.id, "captured_at": time(proven.captured_at), "age_seconds": age(proven.captured_at),
+            "level": proven.level, "at": time(proven.proven_at), "took_seconds": proven.took_seconds,
+        })),
+        "findings": summary.findings.len(),
+        "error": null,
+    });
+    let mut line = entry::sentence(catalog, &summary, now);
+    if !catalog.untrusted.is_empty() {
+        line.push_str(&format!("; {} backups do not count here: no trusted key signed them", catalog.untrusted.len()));
+    }
+    (document, format!("{line}\n"))
+}
+
 /// One cluster's backups, as JSON and as text.
-fn of_cluster(opened: &Opened, args: &ListArgs, now: DateTime<Utc>) -> (Vec<Value>, String) {
-    let summary = summary::summarize(&opened.catalog, &opened.yardstick, now);
-    let catalog = &opened.catalog;
+fn backups(opened: &Opened, overview: &Overview, args: &ListArgs, now: DateTime<Utc>) -> (Vec<Value>, String) {
+    let (catalog, summary) = (opened.catalog(), &overview.whole);
     let short = short_len(catalog.trusted.iter().map(Trusted::id));
     let limit = args.number.unwrap_or(usize::MAX);
     let shown: Vec<&Trusted> =
         catalog.trusted.iter().filter(|e| wanted(e, args, &opened.yardstick)).take(limit).collect();
-    let store = opened.access.store().name();
     let mut backups: Vec<Value> =
-        shown.iter().map(|e| entry::trusted(e, &opened.yardstick, summary.plan.as_ref(), store, short)).collect();
+        shown.iter().map(|e| entry::trusted(e, &entry::In::each(opened, overview, e.id()), short)).collect();
     let with_untrusted = args.state.is_none() || args.state == Some(StateFilter::Untrusted);
     if with_untrusted {
         let since = |at: DateTime<Utc>| args.since.is_none_or(|since| at >= since);
         backups.extend(catalog.untrusted.iter().filter(|e| since(e.id.captured_at())).map(entry::untrusted));
     }
-    let mut text = format!("{}\n", entry::sentence(catalog, &summary, now));
+    let mut text = format!("{}\n", entry::sentence(catalog, summary, now));
     if !shown.is_empty() {
-        text.push_str(&table(&shown, &opened.yardstick, &summary, short, now));
+        text.push_str(&table(&shown, opened, overview, short, now));
     }
     if with_untrusted {
         for untrusted in &catalog.untrusted {
@@ -78,22 +122,27 @@ fn wanted(entry: &Trusted, args: &ListArgs, yardstick: &Yardstick) -> bool {
     fits && args.since.is_none_or(|since| entry.manifest.captured_at >= since)
 }
 
-fn table(shown: &[&Trusted], yardstick: &Yardstick, summary: &Summary, short: usize, now: DateTime<Utc>) -> String {
+fn table(shown: &[&Trusted], opened: &Opened, overview: &Overview, short: usize, now: DateTime<Utc>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["ID", "CAPTURED UTC", "AGE", "REVISION", "SIZE", "PROOF", "KEPT BECAUSE"]);
+    let several = !opened.holdings.is_single();
+    let mut header = vec!["ID", "CAPTURED UTC", "AGE", "REVISION", "SIZE", "PROOF"];
+    header.extend(several.then_some("STORES"));
+    header.push("KEPT BECAUSE");
+    table.set_header(header);
     for entry in shown {
         let manifest = &entry.manifest;
-        let kept = summary.plan.as_ref().map(|plan| kept(plan, entry)).unwrap_or_default();
-        table.add_row([
+        let mut row = vec![
             manifest.id.short(short).to_owned(),
             manifest.captured_at.format("%Y-%m-%d %H:%M:%S").to_string(),
             entry::age(manifest.captured_at, now),
             grouped(manifest.db.revision),
             size(manifest.sealed.bytes),
-            entry::proof(entry, yardstick, now),
-            kept,
-        ]);
+            entry::proof(entry, &opened.yardstick, now),
+        ];
+        row.extend(several.then(|| held_by(opened, entry)));
+        row.push(kept(opened, overview, entry));
+        table.add_row(row);
     }
     for column in [2, 3, 4] {
         if let Some(column) = table.column_mut(column) {
@@ -104,8 +153,26 @@ fn table(shown: &[&Trusted], yardstick: &Yardstick, summary: &Summary, short: us
     table.lines().map(trimmed).collect()
 }
 
-fn kept(plan: &lifeboat_policy::retention::Plan, entry: &Trusted) -> String {
+/// The stores that have a backup's data; with a `*` where it was proven.
+fn held_by(opened: &Opened, entry: &Trusted) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for holder in opened.holdings.holders(entry.id()) {
+        let proven = holder.entry.standing(opened.yardstick.required).is_proven();
+        names.push(match (holder.entry.present, proven) {
+            (false, _) => format!("{} (MISSING)", holder.held.name),
+            (true, true) => format!("{}*", holder.held.name),
+            (true, false) => holder.held.name.clone(),
+        });
+    }
+    names.join(" ")
+}
+
+/// Of the first store that has it.
+fn kept(opened: &Opened, overview: &Overview, entry: &Trusted) -> String {
     use lifeboat_policy::retention::Action;
+    let first = opened.holdings.holders(entry.id()).next();
+    let summary = first.and_then(|holder| overview.stores.get(holder.at)?.as_ref());
+    let Some(plan) = summary.and_then(|summary| summary.plan.as_ref()) else { return String::new() };
     let reasons = entry::reasons(plan, &entry.manifest);
     match plan.verdict(entry.id()).map(|verdict| verdict.action) {
         Some(Action::Wait { deletable_from } | Action::Mark { deletable_from }) => {

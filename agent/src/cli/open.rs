@@ -1,29 +1,62 @@
 //! From flags or a config to a store that can be read.
 
 use super::args::{Cli, StoreArgs};
-use crate::catalog::{Catalog, Reader};
+use super::output::Output;
+use crate::catalog::Catalog;
 use crate::clock::SystemClock;
 use crate::config::{self, ClusterName, Config, ProcessEnv, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
+use crate::holdings::{Held, Holdings};
 use crate::keys::{self, Trust};
-use crate::setup::{self, Access, Identity};
+use crate::setup::{self, Access, Identity, Place};
 use crate::store::{Layout, Store};
 use crate::summary::Yardstick;
 use lifeboat_policy::id::{BackupId, ResolveError, resolve};
 use lifeboat_policy::proof::Level;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub const CLOCK: SystemClock = SystemClock;
 
-/// A store opened for a command, and what its backups are measured against.
+/// The stores opened for a command, and what their backups are measured against.
 pub struct Opened {
     pub access: Access,
     pub yardstick: Yardstick,
-    pub catalog: Catalog,
+    pub holdings: Holdings,
     /// Where one was read.
     pub config: Option<Config>,
+}
+
+impl Opened {
+    /// What all readable stores hold together.
+    pub fn catalog(&self) -> &Catalog {
+        &self.holdings.merged
+    }
+
+    pub fn cluster(&self) -> &str {
+        self.holdings.merged.cluster.as_str()
+    }
+
+    /// Each store as JSON: where it is, and why it could not be read.
+    pub fn stores(&self) -> Value {
+        let store = |held: &Held| {
+            let error = held.catalog.as_ref().err();
+            let error = error.map(|error| json!({ "reason": error.reason.name(), "message": error.to_string() }));
+            json!({ "name": held.name, "url": held.url, "error": error })
+        };
+        Value::from(self.holdings.stores.iter().map(store).collect::<Vec<_>>())
+    }
+
+    /// Tells people which of several stores could not be read: an answer without them must not look whole.
+    fn warn(self, output: &Output) -> Opened {
+        for (_, held, error) in self.holdings.unreadable() {
+            output.remark(&format!("WARNING: store {} cannot be read: {error}\n", held.name));
+        }
+        self
+    }
 }
 
 /// The config, which this command cannot do without.
@@ -38,43 +71,93 @@ pub fn config(cli: &Cli) -> Result<Config> {
     Ok(config)
 }
 
-/// Opens what the flags name, else what the config names, and reads its catalog. `unverified`: signatures were
-/// consented away.
-pub async fn open(cli: &Cli, args: &StoreArgs, unverified: bool) -> Result<Opened> {
-    match &args.store {
-        Some(url) => {
-            let access = from_flags(url, args, unverified).await?;
-            let yardstick = Yardstick::bare(access.required);
-            read(access, yardstick, None, args).await
-        }
-        None => from_config(config(cli)?, args, unverified).await,
-    }
+/// Opens what the flags name, else what the config names, and reads it. `unverified`: signatures were consented away.
+pub async fn open(cli: &Cli, args: &StoreArgs, unverified: bool, output: &Output) -> Result<Opened> {
+    let opened = match url(args) {
+        Some(url) => from_flags(url, args, unverified).await,
+        None => from_config(narrowed(config(cli)?, args)?, args, unverified).await,
+    };
+    Ok(opened?.warn(output))
 }
 
-/// Every cluster of the store, each with its own catalog.
-pub async fn every(cli: &Cli, args: &StoreArgs) -> Result<Vec<Opened>> {
-    let config = if args.store.is_none() { Some(config(cli)?) } else { None };
-    let store = match (&args.store, config.as_ref().and_then(|config| config.stores.first())) {
-        (Some(url), _) => Store::open(&store_from_flags(url, args)?)?,
-        (None, Some(named)) => Store::open(named)?,
-        (None, None) => return Err(Error::new(Reason::Config, "the config names no store")),
-    };
-    store.check().await?;
-    let mut opened = Vec::new();
-    // A folder that cannot be a cluster's is somebody else's and stays out of it.
-    for cluster in store.folders().await?.iter().filter_map(|name| ClusterName::parse(name).ok()) {
-        opened.push(match &config {
-            Some(config) => from_config(Config { cluster, ..config.clone() }, args, false).await?,
-            None => open(cli, &StoreArgs { cluster: Some(cluster.to_string()), ..args.clone() }, false).await?,
-        });
+/// `--store` is a URL, or the name of one of the config's stores.
+fn url(args: &StoreArgs) -> Option<&String> {
+    args.store.as_ref().filter(|store| store.contains("://"))
+}
+
+/// The config with only the store that `--store NAME` names.
+fn narrowed(mut config: Config, args: &StoreArgs) -> Result<Config> {
+    if let Some(name) = &args.store {
+        let known: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
+        if !known.contains(&name.as_str()) {
+            return Err(Error::new(Reason::Usage, format!("--store {name:?} is no URL, and no store of the config"))
+                .hint(format!("give a URL like s3://bucket/prefix, or one of: {}", known.join(", "))));
+        }
+        config.stores.retain(|store| store.name == *name);
+        config.write_quorum = 1;
     }
-    Ok(opened)
+    let of_a_url = args.cluster.is_some() || args.store_ca.is_some();
+    if of_a_url || !args.trust.is_empty() || !args.store_options.is_empty() {
+        return Err(Error::new(
+            Reason::Usage,
+            "--cluster, --trust, --store-option and --store-ca go with a --store URL",
+        )
+        .hint("a store that the config names has them there"));
+    }
+    Ok(config)
+}
+
+/// One cluster of `every`: ready to be used, or why not.
+pub struct OneOfAll {
+    pub cluster: ClusterName,
+    pub opened: Result<Opened>,
+}
+
+/// Every cluster that any of the stores holds, each read for itself: what is wrong in one folder stays there.
+pub async fn every(cli: &Cli, args: &StoreArgs, output: &Output) -> Result<Vec<OneOfAll>> {
+    let config = if url(args).is_none() { Some(narrowed(config(cli)?, args)?) } else { None };
+    let stores = match (url(args), &config) {
+        (Some(url), _) => vec![store_from_flags(url, args)?],
+        (None, Some(config)) => config.stores.clone(),
+        (None, None) => Vec::new(),
+    };
+    let mut clusters = BTreeSet::new();
+    let mut failed = Vec::new();
+    for store in &stores {
+        let found = async { setup::clusters(&Store::open(store)?).await };
+        match found.await {
+            Ok(found) => clusters.extend(found),
+            Err(error) => failed.push((&store.name, error)),
+        }
+    }
+    if failed.len() == stores.len()
+        && let Some((_, error)) = failed.pop()
+    {
+        return Err(error);
+    }
+    for (name, error) in failed {
+        output.remark(&format!("WARNING: store {name} cannot be read: {error}\n"));
+    }
+    let mut all = Vec::new();
+    for cluster in clusters {
+        let opened = match (url(args), &config) {
+            (None, Some(config)) => {
+                from_config(Config { cluster: cluster.clone(), ..config.clone() }, args, false).await
+            }
+            (Some(url), _) => {
+                from_flags(url, &StoreArgs { cluster: Some(cluster.to_string()), ..args.clone() }, false).await
+            }
+            (None, None) => continue,
+        };
+        all.push(OneOfAll { cluster, opened });
+    }
+    Ok(all)
 }
 
 async fn from_config(config: Config, args: &StoreArgs, unverified: bool) -> Result<Opened> {
     let mut access = Access::from_config(&config, &ProcessEnv)?;
     if unverified {
-        access.reader = access.reader.by_consent();
+        access = access.by_consent();
     }
     let yardstick = Yardstick::from_config(&config, access.required);
     read(access, yardstick, Some(config), args).await
@@ -84,29 +167,26 @@ async fn read(mut access: Access, yardstick: Yardstick, config: Option<Config>, 
     if let Some(identity) = &args.identity {
         access.identity = Some(identity_from(identity)?);
     }
-    let catalog = access.catalog(&CLOCK).await?;
-    Ok(Opened { access, yardstick, catalog, config })
+    let holdings = access.holdings(&CLOCK).await?;
+    Ok(Opened { access, yardstick, holdings, config })
 }
 
-async fn from_flags(url: &str, args: &StoreArgs, unverified: bool) -> Result<Access> {
+async fn from_flags(url: &str, args: &StoreArgs, unverified: bool) -> Result<Opened> {
     let trust = match (unverified, trust(&args.trust)?) {
         (true, _) => Trust::by_consent(),
         (false, trust) if trust.is_empty() => return Err(no_trust()),
         (false, trust) => trust,
     };
-    let store = Store::open(&store_from_flags(url, args)?)?;
+    let config = store_from_flags(url, args)?;
+    let store = Store::open(&config)?;
     store.check().await?;
     let cluster = match &args.cluster {
-        Some(name) => ClusterName::parse(name).map_err(|why| Error::new(Reason::Usage, format!("--cluster: {why}")))?,
+        Some(name) => cluster_name(name)?,
         None => setup::only_cluster(&store).await?,
     };
-    Ok(Access {
-        reader: Reader::new(store, Layout::new(&cluster), trust),
-        required: Level::Sound,
-        grace: std::time::Duration::ZERO,
-        identity: None,
-        notes_dir: std::env::temp_dir(),
-    })
+    let access = Access::of_place(Place::new(config, Layout::new(&cluster), trust, None));
+    let yardstick = Yardstick::bare(access.required);
+    read(access, yardstick, None, args).await
 }
 
 fn store_from_flags(url: &str, args: &StoreArgs) -> Result<StoreConfig> {
@@ -114,7 +194,11 @@ fn store_from_flags(url: &str, args: &StoreArgs) -> Result<StoreConfig> {
     Ok(StoreConfig { ca_file: args.store_ca.clone(), ..store })
 }
 
-fn no_trust() -> Error {
+pub fn cluster_name(name: &str) -> Result<ClusterName> {
+    ClusterName::parse(name).map_err(|why| Error::new(Reason::Usage, format!("--cluster: {why}")))
+}
+
+pub fn no_trust() -> Error {
     Error::new(Reason::NoTrust, "no key was given to believe these backups by")
         .hint(
             "your identity opens them, but anyone who knows your public recipient can make a file that it opens. Ways out: \
@@ -123,7 +207,7 @@ fn no_trust() -> Error {
         )
 }
 
-fn options(pairs: &[String]) -> Result<Vec<(String, String)>> {
+pub fn options(pairs: &[String]) -> Result<Vec<(String, String)>> {
     let split = |pair: &String| match pair.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => Err(Error::new(Reason::Usage, format!("--store-option {pair:?} is not K=V"))),
@@ -131,7 +215,7 @@ fn options(pairs: &[String]) -> Result<Vec<(String, String)>> {
     pairs.iter().map(split).collect()
 }
 
-fn trust(values: &[String]) -> Result<Trust> {
+pub fn trust(values: &[String]) -> Result<Trust> {
     let mut trust = Trust::default();
     for value in values {
         let (role, key) = match value.split_once('=') {

@@ -9,6 +9,7 @@ use crate::catalog::manifest::Verdict;
 use crate::clock::Clock as _;
 use crate::config::{Config, ProcessEnv, Role};
 use crate::error::{Error, Reason, Result};
+use crate::holdings::Holder;
 use crate::proof::Proving;
 use crate::proof::binary;
 use crate::setup;
@@ -18,19 +19,20 @@ use std::time::Duration;
 
 pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
-    let opened = open::open(cli, &StoreArgs::default(), false).await?;
+    let opened = open::open(cli, &StoreArgs::default(), false, output).await?;
     let Some(config) = &opened.config else {
         return Err(Error::new(Reason::Config, "a proof needs a config"));
     };
     let chosen = chosen(&opened, args)?;
+    let single = opened.holdings.is_single();
     let mut text = String::new();
     let mut proofs = Vec::new();
     let mut worst = None;
-    for found in chosen {
-        let verdict = prove_here(&opened, config, found, args.level, None).await?;
-        text.push_str(&describe(&verdict));
+    for holder in chosen {
+        let verdict = prove_here(&opened, config, holder.at, holder.entry, args.level, None).await?;
+        text.push_str(&describe(&verdict, (!single).then_some(&holder.held.name)));
         worst = worst.or(failed(&verdict));
-        proofs.push(document(&verdict));
+        proofs.push(document(&verdict, &holder.held.name));
     }
     if proofs.is_empty() {
         text.push_str("nothing is due: every backup has a conclusive verdict\n");
@@ -39,40 +41,53 @@ pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
         [only] if !args.all => only.clone(),
         _ => json!({ "proofs": proofs }),
     };
-    output.answer(CLOCK.now(), Some(opened.catalog.cluster.as_str()), fields, &text);
+    output.answer(CLOCK.now(), Some(opened.cluster()), fields, &text);
     worst.map_or(Ok(()), Err)
 }
 
-fn chosen<'a>(opened: &'a Opened, args: &ProveArgs) -> Result<Vec<&'a Trusted>> {
+/// What to prove, in which store: every store that has it is asked for it, because a proof tells what that store gives back.
+fn chosen<'a>(opened: &'a Opened, args: &ProveArgs) -> Result<Vec<Holder<'a>>> {
     let required = opened.yardstick.required;
+    let all = || {
+        opened
+            .holdings
+            .readable()
+            .flat_map(|(at, held, catalog)| catalog.trusted.iter().map(move |entry| Holder { at, held, entry }))
+    };
     if args.all {
-        return Ok(opened.catalog.trusted.iter().collect());
+        return Ok(all().collect());
     }
     if args.due {
-        let due = |entry: &&Trusted| matches!(entry.standing(required), Standing::Unproven { .. });
-        return Ok(opened.catalog.trusted.iter().find(due).into_iter().collect());
+        let due = |holder: &Holder<'_>| matches!(holder.entry.standing(required), Standing::Unproven { .. });
+        let mut newest: Vec<Holder<'a>> = all().filter(due).collect();
+        newest.dedup_by_key(|holder| holder.at); // the first of each store
+        return Ok(newest);
     }
-    let id = open::find(&opened.catalog, required, args.backup.as_deref().unwrap_or("latest"))?;
-    opened.catalog.find(&id).map(|entry| vec![entry]).ok_or_else(|| {
-        Error::new(Reason::Unsigned, format!("backup {id} is not signed by a trusted key"))
-            .hint("`lifeboat list` says why; nothing is opened that is not signed")
-    })
+    let id = open::find(opened.catalog(), required, args.backup.as_deref().unwrap_or("latest"))?;
+    let chosen: Vec<Holder<'a>> = all().filter(|holder| *holder.entry.id() == id).collect();
+    if chosen.is_empty() {
+        return Err(Error::new(Reason::Unsigned, format!("backup {id} is not signed by a trusted key"))
+            .hint("`lifeboat list` says why; nothing is opened that is not signed"));
+    }
+    Ok(chosen)
 }
 
-/// Proves one backup with this config's keys, at `level` or the config's.
+/// Proves one backup from the store at this place, with this config's keys, at `level` or the config's.
 pub async fn prove_here(
     opened: &Opened,
     config: &Config,
+    at: usize,
     entry: &Trusted,
     level: Option<Level>,
     limit: Option<Duration>,
 ) -> Result<Verdict> {
+    let store = opened.access.place(at)?.store()?;
     let signer = setup::signer(config, Role::Prove)?;
     let level = level.unwrap_or(opened.yardstick.required);
     let binaries = if level == Level::Booted { binary::find(&config.proof, &ProcessEnv)? } else { Vec::new() };
     let identities = || opened.access.identities();
     let proving = Proving {
-        store: opened.access.store(),
+        store: &store,
         layout: opened.access.layout(),
         signer: &signer,
         clock: &CLOCK,
@@ -86,9 +101,11 @@ pub async fn prove_here(
     proving.prove(entry).await
 }
 
-pub fn describe(verdict: &Verdict) -> String {
+/// `store` where there are several.
+pub fn describe(verdict: &Verdict, store: Option<&String>) -> String {
+    let from = store.map_or(String::new(), |store| format!(" from {store}"));
     let mut text = format!(
-        "proof of {}: {} at {} in {}\n",
+        "proof of {}{from}: {} at {} in {}\n",
         verdict.id,
         verdict.outcome,
         verdict.level,
@@ -109,9 +126,9 @@ pub fn failed(verdict: &Verdict) -> Option<Error> {
     })
 }
 
-fn document(verdict: &Verdict) -> Value {
+fn document(verdict: &Verdict, store: &str) -> Value {
     json!({
-        "id": verdict.id, "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at),
+        "store": store, "id": verdict.id, "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at),
         "took_seconds": verdict.took_seconds, "steps": verdict.steps, "etcd_version": verdict.etcd_version,
     })
 }

@@ -8,10 +8,13 @@ use crate::catalog::Catalog;
 use crate::clock::Clock as _;
 use crate::config::Role;
 use crate::error::{Error, Reason, Result};
+use crate::holdings::Held;
+use crate::keys::Signer;
 use crate::prune;
 use crate::setup;
-use crate::store::{LEFTOVER_GRACE, Swept, sweep_leftovers};
+use crate::store::{LEFTOVER_GRACE, sweep_leftovers};
 use crate::summary;
+use chrono::{DateTime, Utc};
 use lifeboat_policy::retention::{Action, Plan, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,69 +24,94 @@ const KEPT_SHOWN: usize = 10;
 
 pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
-    let opened = open::open(cli, &StoreArgs::default(), false).await?;
+    let opened = open::open(cli, &StoreArgs::default(), false, output).await?;
     let Some(config) = &opened.config else {
         return Err(Error::new(Reason::Config, "a retention plan needs a config"));
     };
     let now = CLOCK.now();
-    let plan = summary::plan(&opened.catalog, opened.yardstick.required, &setup::rules(config), now);
-    let frees = freed(&opened.catalog, &plan);
-    let (mut done, mut swept) = (prune::Done::default(), Swept::default());
-    if args.apply {
-        if let Some(freeze) = &plan.frozen {
-            return Err(
-                Error::new(Reason::PruneFrozen, format!("prune is frozen: {freeze}")).hint("nothing was deleted")
-            );
-        }
-        let signer = setup::signer(config, Role::Prune)?;
-        done =
-            prune::apply(opened.access.store(), opened.access.layout(), &signer, &opened.catalog, &plan, now).await?;
-        swept = sweep_leftovers(opened.access.store(), opened.access.layout(), now, LEFTOVER_GRACE).await?;
-    }
-    let mut text = heading(&opened, args.apply);
-    text.push_str(&body(&opened.catalog, &plan, args.all));
-    text.push_str(&match args.apply {
-        true => format!(
-            "Done: {} marked, {} deleted, {} freed.{}\n",
-            done.marked.len(),
-            done.deleted.len(),
-            size(done.freed_bytes),
-            match swept.aborted {
-                0 => String::new(),
-                aborted => format!(" Unfinished uploads dropped: {aborted}."),
+    let signer = if args.apply { Some(setup::signer(config, Role::Prune)?) } else { None };
+    let (mut text, mut documents, mut failed) = (String::new(), Vec::new(), None);
+    // Every store by its own rules, whatever becomes of the others.
+    for (at, held, catalog) in opened.holdings.readable() {
+        let Some(rules) = &held.rules else { continue };
+        let plan = summary::plan(catalog, opened.yardstick.required, rules, now);
+        let (mut done, mut dropped) = (prune::Done::default(), 0);
+        if let Some(signer) = &signer {
+            match carry_out(&opened, at, catalog, &plan, signer, now).await {
+                Ok(carried_out) => (done, dropped) = carried_out,
+                Err(error) if opened.holdings.is_single() => return Err(error),
+                Err(error) => {
+                    text.push_str(&format!("{}: {error}\n", held.name));
+                    failed = failed.or(Some(error));
+                }
             }
-        ),
-        false => format!("Frees {} now. To do it: lifeboat prune --apply\n", size(frees)),
-    });
+        }
+        text.push_str(&heading(held, catalog, args.apply));
+        text.push_str(&body(catalog, &plan, args.all));
+        text.push_str(&match args.apply {
+            true => done_text(&done, dropped),
+            false => format!("Frees {} now. To do it: lifeboat prune --apply\n", size(freed(catalog, &plan))),
+        });
+        documents.push(document(held, catalog, &plan, args.apply.then_some((&done, dropped))));
+    }
+    let fields = match documents.as_slice() {
+        [only] if opened.holdings.is_single() => only.clone(),
+        _ => json!({ "applied": args.apply, "stores": documents }),
+    };
+    output.answer(now, Some(opened.cluster()), fields, &text);
+    failed.map_or(Ok(()), Err)
+}
+
+fn done_text(done: &prune::Done, uploads_dropped: usize) -> String {
+    let (marked, deleted, freed) = (done.marked.len(), done.deleted.len(), size(done.freed_bytes));
+    let uploads = match uploads_dropped {
+        0 => String::new(),
+        number => format!(" Unfinished uploads dropped: {number}."),
+    };
+    format!("Done: {marked} marked, {deleted} deleted, {freed} freed.{uploads}\n")
+}
+
+/// What was done, and how many unfinished uploads were dropped.
+async fn carry_out(
+    opened: &open::Opened,
+    at: usize,
+    catalog: &Catalog,
+    plan: &Plan,
+    signer: &Signer,
+    now: DateTime<Utc>,
+) -> Result<(prune::Done, usize)> {
+    if let Some(freeze) = &plan.frozen {
+        return Err(Error::new(Reason::PruneFrozen, format!("prune is frozen: {freeze}")).hint("nothing was deleted"));
+    }
+    let store = opened.access.place(at)?.store()?;
+    let layout = opened.access.layout();
+    let done = prune::apply(&store, layout, signer, catalog, plan, now).await?;
+    let swept = sweep_leftovers(&store, layout, now, LEFTOVER_GRACE).await?;
+    Ok((done, swept.aborted))
+}
+
+fn document(held: &Held, catalog: &Catalog, plan: &Plan, done: Option<(&prune::Done, usize)>) -> Value {
     let ids = |wanted: fn(&Action) -> bool| -> Vec<Value> {
         plan.verdicts.iter().filter(|v| wanted(&v.action)).map(verdict_json).collect()
     };
-    let fields = json!({
-        "applied": args.apply,
+    json!({
+        "store": held.name,
+        "applied": done.is_some(),
         "frozen": plan.frozen.as_ref().map(|freeze| json!({ "reason": freeze.as_str(), "what": freeze.to_string() })),
         "keep": ids(|action| matches!(action, Action::Keep)),
         "mark": ids(|action| matches!(action, Action::Mark { .. } | Action::Wait { .. })),
         "delete": ids(|action| matches!(action, Action::Delete)),
-        "orphans": opened.catalog.orphans,
-        "refused": opened.catalog.untrusted.iter().map(|entry| json!({ "id": entry.id, "why": entry.why.to_string() })).collect::<Vec<_>>(),
-        "uploads_dropped": swept.aborted,
-        "freed_bytes": if args.apply { done.freed_bytes } else { frees },
-    });
-    output.answer(now, Some(opened.catalog.cluster.as_str()), fields, &text);
-    Ok(())
+        "orphans": catalog.orphans,
+        "refused": catalog.untrusted.iter().map(|entry| json!({ "id": entry.id, "why": entry.why.to_string() })).collect::<Vec<_>>(),
+        "uploads_dropped": done.map_or(0, |(_, dropped)| dropped),
+        "freed_bytes": done.map_or_else(|| freed(catalog, plan), |(done, _)| done.freed_bytes),
+    })
 }
 
-fn heading(opened: &open::Opened, apply: bool) -> String {
-    let catalog = &opened.catalog;
+fn heading(held: &Held, catalog: &Catalog, apply: bool) -> String {
     let all: u64 = catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum();
     let dry = if apply { "" } else { " DRY RUN: nothing is deleted." };
-    format!(
-        "{} in {}, {} backups, {}.{dry}\n",
-        catalog.cluster,
-        opened.access.store().url(),
-        catalog.trusted.len(),
-        size(all)
-    )
+    format!("{} in {}, {} backups, {}.{dry}\n", catalog.cluster, held.url, catalog.trusted.len(), size(all))
 }
 
 fn body(catalog: &Catalog, plan: &Plan, all: bool) -> String {

@@ -40,12 +40,13 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
         return from_file::restore(path, args, output, &shutdown).await;
     }
     let unverified = args.allow.contains(&AllowWord::Unverified);
-    let opened = open::open(cli, &args.store, unverified).await?;
+    let opened = open::open(cli, &args.store, unverified, output).await?;
     let (chosen, choice) = chosen(&opened, args)?;
     let subject = stored(&opened, chosen, &choice, unverified);
     let plan = restore::plan(&subject.origin, target(args)?, members(args)?, token(args)?)?;
-    let identities = opened.access.identities()?;
-    let cluster = opened.catalog.cluster.as_str();
+    // Loaded here too, so that a wrong file is told before anybody is asked.
+    drop(opened.access.identities()?);
+    let cluster = opened.cluster();
     let text = subject.describe(&plan);
     if args.dry_run {
         output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, "planned", None), &text);
@@ -56,8 +57,7 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
     let watch = Stopwatch::start();
     let bar = Progress::new(output, "restore");
     let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
-    let work =
-        restore::build(opened.access.store(), opened.access.layout(), chosen, identities, plan.clone(), &progress);
+    let work = build(&opened, chosen, &plan, output, &progress);
     let built = tokio::select! {
         built = work => built?,
         () = shutdown.token().cancelled() => return Err(interrupted()),
@@ -69,6 +69,56 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
     Ok(())
 }
 
+/// Reads the backup from the store that serves it best; where that one fails, from the next.
+async fn build(
+    opened: &Opened,
+    chosen: &Trusted,
+    plan: &RestorePlan,
+    output: &Output,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Built> {
+    let mut sources = opened.holdings.sources(chosen.id(), opened.yardstick.required).into_iter().peekable();
+    while let Some(source) = sources.next() {
+        let place = opened.access.place(source.at)?;
+        let built = async {
+            let (store, identities) = (place.store()?, opened.access.identities()?);
+            restore::build(&store, opened.access.layout(), source.entry, identities, plan.clone(), progress).await
+        };
+        match (built.await, sources.peek()) {
+            (Err(error), Some(next)) if another_store_may_do_better(error.reason) => {
+                output.remark(&format!(
+                    "WARNING: {}: {error}\n  reading from {} instead\n",
+                    place.name(),
+                    next.held.name
+                ));
+            }
+            (built, _) => return built,
+        }
+    }
+    Err(Error::new(
+        Reason::ObjectMissing,
+        format!("the data of backup {} is in no store that can be read", chosen.id()),
+    )
+    .hint("use another backup: `lifeboat list`"))
+}
+
+/// The target's own troubles and a wrong key are the same whichever store is read.
+fn another_store_may_do_better(reason: Reason) -> bool {
+    use Reason::*;
+    matches!(
+        reason,
+        StoreUnreachable
+            | StoreDenied
+            | StoreBucketMissing
+            | StoreThrottled
+            | StoreClockSkew
+            | StoreTls
+            | StoreTimeout
+            | Damaged
+            | ObjectMissing
+    )
+}
+
 fn interrupted() -> Error {
     Error::new(Reason::Interrupted, "stopped by a signal; the target was not touched")
         .hint("run it again: what was begun beside it is cleared away by itself")
@@ -78,7 +128,7 @@ fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Ch
     let required = opened.yardstick.required;
     let want = match &args.backup {
         None => Want::NewestProven,
-        Some(text) => Want::This(open::find(&opened.catalog, required, text)?),
+        Some(text) => Want::This(open::find(opened.catalog(), required, text)?),
     };
     let allows = |word| args.allow.contains(&word);
     let allow = Allow {
@@ -87,8 +137,8 @@ fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Ch
         older: allows(AllowWord::Older),
         unverified: allows(AllowWord::Unverified),
     };
-    let choice = choose(&opened.catalog.candidates(required), &want, &allow, CLOCK.now()).map_err(refused)?;
-    let found = opened.catalog.find(&choice.id).ok_or_else(|| {
+    let choice = choose(&opened.catalog().candidates(required), &want, &allow, CLOCK.now()).map_err(refused)?;
+    let found = opened.catalog().find(&choice.id).ok_or_else(|| {
         Error::new(Reason::Unsigned, format!("backup {} is not signed by a trusted key", choice.id))
             .hint("`lifeboat list` says why it does not count")
     })?;
@@ -167,12 +217,18 @@ fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) 
     }
     backup.push(("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision))));
     backup.push(("from", format!("{}, etcd {}", manifest.etcd.member_name, manifest.etcd.version)));
+    let sources = opened.holdings.sources(&manifest.id, opened.yardstick.required);
+    let sources: Vec<&str> = sources.iter().map(|source| source.held.name.as_str()).collect();
+    if !opened.holdings.is_single() {
+        backup.push(("stores", format!("read from {}", sources.join(", else "))));
+    }
     Subject {
-        title: format!("Using {} in {}", opened.catalog.cluster, opened.access.store().url()),
-        name: format!("{} to {at}", opened.catalog.cluster),
+        title: format!("Using {} in {}", opened.cluster(), opened.access.urls()),
+        name: format!("{} to {at}", opened.cluster()),
         backup,
         fields: json!({
             "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),
+            "stores": sources,
         }),
         origin: Origin::of_manifest(manifest),
     }

@@ -1,6 +1,7 @@
 //! `lifeboat show`: the story of one backup.
 
 use super::args::{Cli, ShowArgs};
+use super::entry::{In, Presence};
 use super::open::{self, CLOCK};
 use super::output::{Output, grouped, size, time};
 use super::{entry, log};
@@ -13,22 +14,42 @@ use serde_json::{Value, json};
 
 pub async fn show(cli: &Cli, args: &ShowArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
-    let opened = open::open(cli, &args.store, false).await?;
+    let opened = open::open(cli, &args.store, false, output).await?;
     let now = CLOCK.now();
-    let id = open::find(&opened.catalog, opened.yardstick.required, &args.backup)?;
-    let Some(found) = opened.catalog.find(&id) else {
-        let why = opened.catalog.untrusted.iter().find(|entry| entry.id == id).map(|entry| entry.why.to_string());
+    let catalog = opened.catalog();
+    let id = open::find(catalog, opened.yardstick.required, &args.backup)?;
+    let Some(found) = catalog.find(&id) else {
+        let why = catalog.untrusted.iter().find(|entry| entry.id == id).map(|entry| entry.why.to_string());
         return Err(Error::new(Reason::Unsigned, format!("backup {id} does not count: {}", why.unwrap_or_default()))
             .hint("add the signer's public key if it is yours; otherwise find out who wrote it"));
     };
-    let plan = opened
-        .yardstick
-        .rules
-        .as_ref()
-        .map(|rules| summary::plan(&opened.catalog, opened.yardstick.required, rules, now));
-    let reasons = plan.as_ref().map(|plan| entry::reasons(plan, &found.manifest)).unwrap_or_default();
-    let mut text = story(found, opened.access.store().url());
-    for verdict in &found.verdicts {
+    let overview = summary::overview(&opened.holdings, &opened.yardstick, now);
+    let stores = entry::In::each(&opened, &overview, &id);
+    let mut text = story(found);
+    for (place, account) in opened.holdings.stores.iter().zip(&stores) {
+        text.push_str(&in_store(found, &place.url, account, opened.holdings.is_single()));
+    }
+    let short = lifeboat_policy::id::short_len(catalog.trusted.iter().map(Trusted::id));
+    let mut fields = entry::trusted(found, &stores, short);
+    if let Value::Object(fields) = &mut fields {
+        fields.insert("manifest".to_owned(), json!(found.manifest));
+        fields.insert("verdicts".to_owned(), json!(found.verdicts));
+    }
+    output.answer(now, Some(opened.cluster()), json!({ "backup": fields }), &text);
+    Ok(())
+}
+
+/// Where it is, how it was proven there, and what becomes of it there.
+fn in_store(found: &Trusted, url: &str, account: &In<'_>, single: bool) -> String {
+    let name = if single { String::new() } else { format!("{}, ", account.name) };
+    let (entry, plan) = match &account.place {
+        Presence::Listed { entry, plan, .. } => (*entry, *plan),
+        Presence::Absent | Presence::Behind(_) => return format!("stored     {name}{url}: NOT there\n"),
+        Presence::Unknown => return format!("stored     {name}{url}: this store cannot be read\n"),
+    };
+    let present = if entry.present { "present" } else { "its data is MISSING" };
+    let mut text = format!("stored     {name}{url}, {present}; signed by {}\n", found.manifest.binding.signer);
+    for verdict in &entry.verdicts {
         text.push_str(&format!("proof      {} at {}, {}\n", verdict.outcome, verdict.level, time(verdict.at)));
         for step in &verdict.steps {
             text.push_str(&format!(
@@ -39,20 +60,14 @@ pub async fn show(cli: &Cli, args: &ShowArgs, output: &Output) -> Result<()> {
             ));
         }
     }
+    let reasons = plan.map(|plan| entry::reasons(plan, &entry.manifest)).unwrap_or_default();
     if !reasons.is_empty() {
         text.push_str(&format!("retention  {}\n", reasons.join("; ")));
     }
-    for (tombstone, _) in &found.tombstones {
+    for (tombstone, _) in &entry.tombstones {
         text.push_str(&format!("marked     {} to be deleted: {}\n", time(tombstone.at), tombstone.reason));
     }
-    let short = lifeboat_policy::id::short_len(opened.catalog.trusted.iter().map(Trusted::id));
-    let mut fields = entry::trusted(found, &opened.yardstick, plan.as_ref(), opened.access.store().name(), short);
-    if let Value::Object(fields) = &mut fields {
-        fields.insert("manifest".to_owned(), json!(found.manifest));
-        fields.insert("verdicts".to_owned(), json!(found.verdicts));
-    }
-    output.answer(now, Some(opened.catalog.cluster.as_str()), json!({ "backup": fields }), &text);
-    Ok(())
+    text
 }
 
 /// What each member answered, a line each, and what speaks against the backup.
@@ -78,7 +93,7 @@ fn answers(manifest: &Manifest) -> String {
     text
 }
 
-fn story(found: &Trusted, store: &str) -> String {
+fn story(found: &Trusted) -> String {
     let manifest = &found.manifest;
     let db = &manifest.db;
     let members: Vec<&str> = manifest.etcd.members.iter().map(|member| member.name.as_str()).collect();
@@ -88,7 +103,6 @@ fn story(found: &Trusted, store: &str) -> String {
     let recipients: Vec<String> =
         manifest.recipients.iter().map(|digest| digest.to_string()[..16].to_owned()).collect();
     let parents: Vec<String> = manifest.parents.iter().map(|parent| parent.id.to_string()).collect();
-    let present = if found.present { "present" } else { "its data is MISSING" };
     [
         format!("backup     {}\n", manifest.id),
         format!(
@@ -110,7 +124,6 @@ fn story(found: &Trusted, store: &str) -> String {
             if parents.is_empty() { "none".to_owned() } else { parents.join(", ") }
         ),
         format!("opens with sha256 of the recipient {}\n", recipients.join(", ")),
-        format!("stored     {store}, {present}; signed by {}\n", manifest.binding.signer),
     ]
     .concat()
 }

@@ -7,18 +7,23 @@ use super::{entry, log};
 use crate::clock::Clock as _;
 use crate::config::ProveWhen;
 use crate::error::{Error, Reason, Result};
-use crate::summary::{self, Summary};
+use crate::holdings::Held;
+use crate::summary::{self, Overview, Summary};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
-    let opened = open::open(cli, &args.store, false).await?;
+    let opened = open::open(cli, &args.store, false, output).await?;
     let now = CLOCK.now();
-    let summary = summary::summarize(&opened.catalog, &opened.yardstick, now);
+    let overview = summary::overview(&opened.holdings, &opened.yardstick, now);
+    let summary = &overview.whole;
     let next = next(&opened, now);
-    let mut text = format!("{}\n", entry::sentence(&opened.catalog, &summary, now));
-    text.push_str(&counts(&summary, &opened));
+    let mut text = format!("{}\n", entry::sentence(opened.catalog(), summary, now));
+    text.push_str(&counts(summary, &opened));
+    if !opened.holdings.is_single() {
+        text.push_str(&by_store(&overview, &opened, now));
+    }
     for (name, at) in &next {
         if let Some(at) = at {
             text.push_str(&format!("next {name:7} {}\n", at.format("%Y-%m-%d %H:%M:%S UTC")));
@@ -35,11 +40,12 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
         "measured_restore_seconds": summary.restorable.as_ref().map(|proven| proven.took_seconds),
         "missed_slots": summary.missed_slots,
         "counts": summary.counts,
+        "stores": by_store_json(&overview, &opened),
         "next": next.iter().map(|(name, at)| ((*name).to_owned(), json!(at.map(time)))).collect::<serde_json::Map<_, _>>(),
         "findings": summary.findings.iter().map(|f| json!({ "kind": f.kind, "what": f.what, "hint": f.hint })).collect::<Vec<Value>>(),
     });
-    output.answer(now, Some(opened.catalog.cluster.as_str()), fields, &text);
-    judge(&summary, args, now)
+    output.answer(now, Some(opened.cluster()), fields, &text);
+    judge(summary, args, now)
 }
 
 fn counts(summary: &Summary, opened: &Opened) -> String {
@@ -50,7 +56,46 @@ fn counts(summary: &Summary, opened: &Opened) -> String {
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
     let counted = if counted.is_empty() { "no backups".to_owned() } else { counted.join(", ") };
-    format!("{counted}, {} in {}\n", size(summary.sealed_bytes), opened.access.store().url())
+    format!("{counted}, {} in {}\n", size(summary.sealed_bytes), opened.access.urls())
+}
+
+/// A line for each store: how far back it would put the cluster.
+fn by_store(overview: &Overview, opened: &Opened, now: DateTime<Utc>) -> String {
+    let mut text = String::new();
+    for (held, summary) in opened.holdings.stores.iter().zip(&overview.stores) {
+        let what = match (summary, &held.catalog) {
+            (Some(summary), Ok(catalog)) => {
+                let proven = match &summary.restorable {
+                    Some(proven) => format!(
+                        "newest proven {} UTC, {} ago",
+                        proven.captured_at.format("%Y-%m-%d %H:%M:%S"),
+                        entry::age(proven.captured_at, now)
+                    ),
+                    None => "nothing proven".to_owned(),
+                };
+                format!("{proven}; {} backups, {}", catalog.trusted.len(), size(summary.sealed_bytes))
+            }
+            _ => "cannot be read".to_owned(),
+        };
+        text.push_str(&format!("store {:10} {what}\n", held.name));
+    }
+    text
+}
+
+fn by_store_json(overview: &Overview, opened: &Opened) -> Vec<Value> {
+    let behind = |at: usize| overview.tasks.iter().filter(|task| task.to == at).count();
+    let store = |(at, (held, summary)): (usize, (&Held, &Option<Summary>))| {
+        let error = held.catalog.as_ref().err();
+        let summary = summary.as_ref();
+        json!({
+            "name": held.name, "url": held.url,
+            "error": error.map(|error| json!({ "reason": error.reason.name(), "message": error.to_string() })),
+            "restorable_at": summary.and_then(|s| s.restorable.as_ref()).map(|proven| time(proven.captured_at)),
+            "counts": summary.map(|s| &s.counts),
+            "behind": summary.map(|_| behind(at)),
+        })
+    };
+    opened.holdings.stores.iter().zip(&overview.stores).enumerate().map(store).collect()
 }
 
 /// When each role is due next, as far as its schedule says.

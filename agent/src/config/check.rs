@@ -23,13 +23,11 @@ pub(crate) fn across(config: &Config, reading: &Reading<'_>) {
     if config.roles.contains(&Role::Prune) {
         prune(config, reading);
     } else if config.schedule.prune.is_some() {
-        let (what, fix) = match config.keep {
-            None => {
+        let (what, fix) = match keeps(config) {
+            false => {
                 ("has no effect without `keep`: nothing is ever deleted", "write `keep`, or leave schedule.prune out")
             }
-            Some(_) => {
-                ("has no effect: prune is not among `roles`", "add prune to `roles`, or leave schedule.prune out")
-            }
+            true => ("has no effect: prune is not among `roles`", "add prune to `roles`, or leave schedule.prune out"),
         };
         reading.warning(&["schedule", "prune"], what, fix);
     }
@@ -109,7 +107,7 @@ fn prove(config: &Config, reading: &Reading<'_>) {
 }
 
 fn prune(config: &Config, reading: &Reading<'_>) {
-    if config.keep.is_none() && !reading.written(&["keep"]) {
+    if !keeps(config) && !reading.written(&["keep"]) {
         reading.error(
             &["keep"],
             "is missing: the role prune runs here, and without rules nothing is ever deleted",
@@ -135,6 +133,11 @@ fn prune(config: &Config, reading: &Reading<'_>) {
     }
 }
 
+/// Whether any store has rules by which backups are deleted.
+fn keeps(config: &Config) -> bool {
+    config.keep.is_some() || config.stores.iter().any(|store| store.keep.is_some())
+}
+
 /// A role's own signing key is trusted for it.
 fn trusts(config: &Config, role: Role) -> bool {
     config.keys.signing_keys.contains_key(&role)
@@ -143,10 +146,18 @@ fn trusts(config: &Config, role: Role) -> bool {
 
 /// Less than the defaults is allowed: it is somebody's decision, as long as they know what they decide.
 fn floors(config: &Config, reading: &Reading<'_>) {
-    let Some(keep) = &config.keep else { return };
-    if keep.min_proven < DEFAULT_MIN_PROVEN {
+    if !keeps(config) {
+        return;
+    }
+    let places: Vec<String> = (0..config.stores.len()).map(|at| at.to_string()).collect();
+    let of_stores = config.stores.iter().zip(&places).filter_map(|(store, at)| {
+        let keep = store.keep.as_ref()?;
+        Some((vec!["stores", at.as_str(), "keep", "min_proven"], keep))
+    });
+    let all = config.keep.iter().map(|keep| (vec!["keep", "min_proven"], keep)).chain(of_stores);
+    for (path, keep) in all.filter(|(_, keep)| keep.min_proven < DEFAULT_MIN_PROVEN) {
         reading.warning(
-            &["keep", "min_proven"],
+            &path,
             format!(
                 "{} is below the default of {DEFAULT_MIN_PROVEN}: one damaged object could leave nothing proven to restore",
                 keep.min_proven

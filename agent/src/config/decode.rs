@@ -5,8 +5,8 @@ use super::env::{Env, OVERRIDES};
 use super::finding::Finding;
 use super::tree::{self, Node, Place};
 use super::{
-    AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, ProveWhen, Prune, Role, Schedule, check, etcd,
-    keys, store,
+    AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, ProveWhen, Prune, Role, Schedule, SlowStore,
+    StoreConfig, check, etcd, keys, store,
 };
 use chrono_tz::Tz;
 use lifeboat_policy::proof::Level;
@@ -22,6 +22,7 @@ const FIELDS: &[&str] = &[
     "time_zone",
     "etcd",
     "stores",
+    "write_quorum",
     "keys",
     "schedule",
     "limits",
@@ -33,7 +34,7 @@ const FIELDS: &[&str] = &[
     "http",
     "log",
 ];
-const LATER: &[&str] = &["write_quorum", "extras", "notify"];
+const LATER: &[&str] = &["extras", "notify"];
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -49,6 +50,7 @@ const DEFAULT_LIMITS: Limits = Limits {
     stream: seconds(300),
     compare: seconds(120),
     prove: seconds(1800),
+    slow_store: SlowStore::Spool,
 };
 const DEFAULT_JITTER: Duration = seconds(60);
 const DEFAULT_SCRATCH: &str = "/var/lib/lifeboat/scratch";
@@ -85,18 +87,24 @@ fn read(reading: &Reading<'_>) -> Option<Config> {
     let time_zone = fields.get("time_zone").and_then(|c| read_zone(&c)).unwrap_or(Tz::UTC);
     let cluster = fields.need("cluster", "name the cluster: cluster: prod-eu-1").and_then(|c| read_cluster(&c));
     let stores = fields.need("stores", "name a store: stores: [{ url: s3://bucket/prefix }]");
+    let stores = stores.map(|c| store::read(&c)).unwrap_or_default();
+    let write_quorum = fields.get("write_quorum").and_then(|c| read_write_quorum(&c, &stores)).unwrap_or(1);
     let keep = fields.get("keep").and_then(|c| read_keep(&c));
     let schedule = read_schedule(fields.get("schedule"), time_zone);
     let keys = fields.get("keys").map_or_else(no_keys, |c| keys::read(&c));
     let roles = match fields.get("roles") {
         Some(c) => read_roles(&c),
-        None => default_roles(&keys, keep.is_some() && schedule.prune.is_some()),
+        None => {
+            let keeps = keep.is_some() || stores.iter().any(|store| store.keep.is_some());
+            default_roles(&keys, keeps && schedule.prune.is_some())
+        }
     };
     Some(Config {
         cluster: cluster.unwrap_or_else(|| ClusterName("unreadable".to_string())),
         time_zone,
         etcd: fields.get("etcd").and_then(|c| etcd::read(&c)),
-        stores: stores.map(|c| store::read(&c)).unwrap_or_default(),
+        stores,
+        write_quorum,
         keys,
         schedule,
         limits: read_limits(fields.get("limits")),
@@ -108,6 +116,21 @@ fn read(reading: &Reading<'_>) -> Option<Config> {
         http: Http { listen: read_listen(fields.get("http")) },
         log: read_log(fields.get("log")),
     })
+}
+
+/// How many of the stores must have a backup before it counts as taken.
+fn read_write_quorum(cursor: &Cursor<'_>, stores: &[StoreConfig]) -> Option<usize> {
+    let quorum = cursor.whole::<usize>()?;
+    // Stores that could not be read have findings of their own; then nothing is known of their number.
+    if quorum == 0 || (!stores.is_empty() && quorum > stores.len()) {
+        let what = match stores.len() {
+            0 | 1 => format!("{quorum} of one store is not possible"),
+            count => format!("{quorum} of {count} stores is not possible"),
+        };
+        cursor.error(what, "write how many stores must have a backup before it counts: 1 up to their number");
+        return None;
+    }
+    Some(quorum)
 }
 
 fn no_keys() -> Keys {
@@ -168,8 +191,11 @@ fn read_schedule(cursor: Option<Cursor<'_>>, zone: Tz) -> Schedule {
     schedule
 }
 
+const LIMITS: &[&str] = &["backup", "stall", "stream", "compare", "prove", "slow_store"];
+const SLOW_STORES: &[(&str, SlowStore)] = &[("spool", SlowStore::Spool), ("fail", SlowStore::Fail)];
+
 fn read_limits(cursor: Option<Cursor<'_>>) -> Limits {
-    let Some(fields) = cursor.and_then(|c| c.fields(&["backup", "stall", "stream", "compare", "prove"])) else {
+    let Some(fields) = cursor.and_then(|c| c.fields(LIMITS)) else {
         return DEFAULT_LIMITS;
     };
     let limit = |name: &str, default: Duration| positive(&fields, name, default);
@@ -179,6 +205,7 @@ fn read_limits(cursor: Option<Cursor<'_>>) -> Limits {
         stream: limit("stream", DEFAULT_LIMITS.stream),
         compare: limit("compare", DEFAULT_LIMITS.compare),
         prove: limit("prove", DEFAULT_LIMITS.prove),
+        slow_store: fields.get("slow_store").and_then(|c| c.word(SLOW_STORES)).unwrap_or(DEFAULT_LIMITS.slow_store),
     }
 }
 
@@ -198,7 +225,7 @@ fn read_alert_after(cursor: Option<Cursor<'_>>) -> AlertAfter {
     AlertAfter { backup: after("backup"), proof: after("proof") }
 }
 
-fn read_keep(cursor: &Cursor<'_>) -> Option<Keep> {
+pub(super) fn read_keep(cursor: &Cursor<'_>) -> Option<Keep> {
     const RULES: [&str; 6] = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
     let known: &'static [&str] = &["last", "hourly", "daily", "weekly", "monthly", "yearly", "within", "min_proven"];
     let fields = cursor.fields(known)?;

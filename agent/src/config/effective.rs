@@ -3,6 +3,7 @@
 
 use super::units::size_text;
 use super::{Config, Members, ProveWhen, Role, StoreConfig};
+use lifeboat_policy::retention::Keep;
 use lifeboat_policy::span;
 use serde_yaml::{Mapping, Value};
 use std::path::Path;
@@ -17,6 +18,7 @@ pub fn effective(config: &Config) -> String {
         root.put("etcd", etcd);
     }
     root.put("stores", config.stores.iter().map(store).collect::<Vec<_>>());
+    root.put("write_quorum", u64::try_from(config.write_quorum).unwrap_or(u64::MAX));
     root.put("keys", keys(config));
     root.put("schedule", schedule(config));
     let limits = &config.limits;
@@ -27,12 +29,14 @@ pub fn effective(config: &Config) -> String {
         ("compare", limits.compare),
         ("prove", limits.prove),
     ];
-    root.put("limits", map(limits.map(|(name, limit)| (name, time(limit)))));
+    let mut limits = map(limits.map(|(name, limit)| (name, time(limit))));
+    limits.put("slow_store", config.limits.slow_store.name());
+    root.put("limits", limits);
     let auto = |after: Option<Duration>| after.map_or_else(|| Value::from("auto"), time);
     let alert_after = [("backup", auto(config.alert_after.backup)), ("proof", auto(config.alert_after.proof))];
     root.put("alert_after", map(alert_after));
-    if let Some(keep) = keep(config) {
-        root.put("keep", keep);
+    if let Some(rules) = &config.keep {
+        root.put("keep", keep(rules));
     }
     let prune = &config.prune;
     let mut floors = Map::default();
@@ -135,6 +139,9 @@ fn store(store: &StoreConfig) -> Value {
         map.put("bandwidth", size_text(bandwidth));
     }
     map.put("read_back", store.read_back.name());
+    if let Some(rules) = &store.keep {
+        map.put("keep", keep(rules));
+    }
     map.put("timeout", time(store.timeout));
     map.into()
 }
@@ -175,8 +182,7 @@ fn schedule(config: &Config) -> Map {
     map
 }
 
-fn keep(config: &Config) -> Option<Map> {
-    let keep = config.keep.as_ref()?;
+fn keep(keep: &Keep) -> Map {
     let mut map = Map::default();
     if let Some(within) = keep.within {
         map.put("within", time(within));
@@ -194,7 +200,7 @@ fn keep(config: &Config) -> Option<Map> {
         map.put(name, count);
     }
     map.put("min_proven", keep.min_proven);
-    Some(map)
+    map
 }
 
 fn proof(config: &Config) -> Map {

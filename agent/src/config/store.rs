@@ -1,6 +1,7 @@
 //! `stores`: where backups go, and object_store's options for getting there.
 
-use super::cursor::{Cursor, Fields, LEAVE_OUT, NOT_YET, Reading, shown};
+use super::cursor::{Cursor, Fields, LEAVE_OUT, Reading, shown};
+use super::decode;
 use super::env::Env;
 use super::finding::{Finding, into_error};
 use super::location::{Location, URL_FIX};
@@ -17,10 +18,12 @@ use std::time::Duration;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 const FIELDS: &[&str] =
-    &["url", "name", "options", "options_file", "ca_file", "lock", "bandwidth", "read_back", "timeout"];
-const LATER: &[&str] = &["keep"];
+    &["url", "name", "options", "options_file", "ca_file", "lock", "bandwidth", "read_back", "timeout", "keep"];
 /// Object lock takes whole days; more than a century is a typing error that nobody could ever undo.
 const LONGEST_LOCK_DAYS: u32 = 36_500;
+
+/// What the only store is called unless it has a name.
+const ONLY: &str = "main";
 
 impl StoreConfig {
     /// A store with nothing but its name and URL.
@@ -34,6 +37,7 @@ impl StoreConfig {
             lock: None,
             bandwidth: None,
             read_back: ReadBack::Full,
+            keep: None,
             timeout: REQUEST_TIMEOUT,
         }
     }
@@ -58,7 +62,7 @@ impl StoreConfig {
         let findings = reading.finish();
         match location {
             Some((url, _)) if findings.is_empty() => {
-                Ok(StoreConfig { options: options.unwrap_or_default(), ..StoreConfig::plain("main", url) })
+                Ok(StoreConfig { options: options.unwrap_or_default(), ..StoreConfig::plain(ONLY, url) })
             }
             _ => {
                 let mut error = into_error(&findings);
@@ -126,17 +130,37 @@ pub(crate) fn read(cursor: &Cursor<'_>) -> Vec<StoreConfig> {
     if items.is_empty() && matches!(cursor.node.kind, Kind::List(_)) {
         cursor.error("no store is named: backups have nowhere to go", FIX);
     }
-    if items.len() > 1 {
-        cursor.error(format!("more than one store {NOT_YET}"), "keep one");
+    let stores: Vec<_> = items.iter().filter_map(|item| Some((item, read_store(item, items.len() > 1)?))).collect();
+    for (at, (item, store)) in stores.iter().enumerate() {
+        for (_, other) in stores.iter().take(at) {
+            if other.name == store.name && item.node.child("name").is_some() {
+                item.error(format!("two stores are called `{}`", store.name), "give each store a name of its own");
+            }
+            if place(other) == place(store) {
+                item.error(
+                    format!("{} is the same place as `{}`: two copies there are one", store.url, other.name),
+                    "name another bucket or folder, or leave one of the two out",
+                );
+            }
+        }
     }
-    items.iter().filter_map(read_store).collect()
+    stores.into_iter().map(|(_, store)| store).collect()
 }
 
-fn read_store(cursor: &Cursor<'_>) -> Option<StoreConfig> {
-    let fields = cursor.fields_besides(FIELDS, LATER)?;
-    fields.not_yet(LATER);
+/// What tells two places apart: one bucket's name may stand at two servers, or in two accounts.
+fn place(store: &StoreConfig) -> (&str, Vec<&String>) {
+    let tells = |name: &str| name.to_lowercase().contains("endpoint") || name.to_lowercase().contains("account_name");
+    (&store.url, store.options.iter().filter(|(name, _)| tells(name)).map(|(_, value)| value).collect())
+}
+
+fn read_store(cursor: &Cursor<'_>, one_of_several: bool) -> Option<StoreConfig> {
+    let fields = cursor.fields(FIELDS)?;
     let location = fields.need("url", URL_FIX).and_then(|c| read_url(&c));
-    let name = fields.get("name").and_then(|c| read_name(&c)).unwrap_or_else(|| "main".to_string());
+    let named = match one_of_several {
+        true => fields.need("name", "one of several stores needs a name, such as name: frankfurt"),
+        false => fields.get("name"),
+    };
+    let name = named.and_then(|c| read_name(&c)).unwrap_or_else(|| ONLY.to_string());
     let kind = location.as_ref().map(|(_, location)| location);
     let options = fields.get("options").map(|c| read_options(&c, kind, Secrets::Refused)).unwrap_or_default();
     let path = |name| read_file_of_bucket(&fields, name, kind);
@@ -148,6 +172,7 @@ fn read_store(cursor: &Cursor<'_>) -> Option<StoreConfig> {
         lock: fields.get("lock").and_then(|c| read_lock(&c, kind)),
         bandwidth: fields.get("bandwidth").and_then(|c| read_bandwidth(&c)),
         read_back: fields.get("read_back").and_then(|c| c.word(READ_BACKS)).unwrap_or(ReadBack::Full),
+        keep: fields.get("keep").and_then(|c| decode::read_keep(&c)),
         timeout: fields.get("timeout").and_then(|c| c.positive_duration()).unwrap_or(REQUEST_TIMEOUT),
         ..StoreConfig::plain(name, location?.0)
     })

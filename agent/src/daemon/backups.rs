@@ -2,11 +2,13 @@
 
 use super::backoff::{Backoff, LONGEST};
 use super::backup::backup;
+use super::catchup::CatchUp;
 use super::shared::Shared;
-use crate::catalog::Catalog;
 use crate::clock::Stopwatch;
 use crate::config::Role;
 use crate::error::{Error, Reason, Result};
+use crate::holdings::Holdings;
+use crate::metrics;
 use crate::scratch;
 use crate::setup::BackupKit;
 use chrono::{DateTime, Utc};
@@ -19,9 +21,10 @@ pub(super) async fn turn(shared: &Shared) -> Result<()> {
     };
     let seed = scratch::random_u64()?;
     let mut backoff = Backoff::new();
+    let mut catch_up = CatchUp::default();
     loop {
         shared.expect("backup", shared.config.limits.backup);
-        let wait = match backup_if_due(shared, &cron, seed).await {
+        let wait = match backup_if_due(shared, &cron, seed, &mut catch_up).await {
             Ok(Some(until)) => {
                 backoff = Backoff::new();
                 if !shared.sleep_until("backup", until).await {
@@ -44,13 +47,22 @@ pub(super) async fn turn(shared: &Shared) -> Result<()> {
 }
 
 /// Takes the backup that is due, or says when the next one is.
-async fn backup_if_due(shared: &Shared, cron: &Cron, seed: u64) -> Result<Option<DateTime<Utc>>> {
-    let due = |catalog: &Catalog| {
-        let fired: Fired = catalog.trusted.iter().filter_map(|entry| entry.manifest.slot).collect();
+async fn backup_if_due(
+    shared: &Shared,
+    cron: &Cron,
+    seed: u64,
+    catch_up: &mut CatchUp,
+) -> Result<Option<DateTime<Utc>>> {
+    let due = |holdings: &Holdings| {
+        let fired: Fired = holdings.served(shared.access.write_quorum);
         due_unfired(cron, &fired, shared.now())
     };
-    let slot = match due(&*shared.refresh().await?) {
-        Due::NotBefore(next) => return Ok(Some(next)),
+    let holdings = shared.refresh().await?;
+    let slot = match due(&holdings) {
+        Due::NotBefore(next) => {
+            // One copy, then the slot is looked at again: a backup goes before any catching up.
+            return Ok((!catch_up.step(shared, &holdings).await).then_some(next));
+        }
         Due::Now { slot, missed } => {
             if missed > 0 {
                 tracing::warn!(missed, "slots were missed; the newest is caught up");
@@ -81,8 +93,15 @@ async fn backup_if_due(shared: &Shared, cron: &Cron, seed: u64) -> Result<Option
     if let Some(why) = &published.new_lineage {
         tracing::warn!(id = %manifest.id, why, "a new history begins with this backup");
     }
+    for behind in &published.behind {
+        let reason = behind.error.reason;
+        metrics::count_left_out(shared.config.cluster.as_str(), &behind.store, reason);
+        tracing::error!(id = %manifest.id, store = behind.store, error = %behind.error, reason = reason.name(),
+            hint = behind.error.hint, "this store has not got the backup and is caught up later");
+    }
     tracing::info!(id = %manifest.id, revision = manifest.db.revision, keys = manifest.db.keys, member = manifest.etcd.member_name,
-        sealed_bytes = manifest.sealed.bytes, seconds = watch.seconds(), "backup published");
+        sealed_bytes = manifest.sealed.bytes, stores = published.stores.join(","), seconds = watch.seconds(), "backup published");
+    catch_up.published(manifest.id.clone());
     shared.refresh().await?;
     shared.changed.notify_one();
     Ok(None)

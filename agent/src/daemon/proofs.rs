@@ -13,8 +13,18 @@ use crate::setup;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Outcome, Standing};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// By backup and store.
+type Later = BTreeMap<(BackupId, usize), (DateTime<Utc>, Backoff)>;
+
+/// A backup to be proven from one store, by its place in the config.
+struct Due {
+    entry: Trusted,
+    at: usize,
+}
 
 /// How long the loop rests when nothing is due and no backup of this agent wakes it.
 const REST: Duration = Duration::from_secs(5);
@@ -23,7 +33,7 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
     let signer = setup::signer(&shared.config, Role::Prove)?;
     // Backups whose proof ended inconclusive, and when they may be tried again: one that cannot be opened must not
     // keep the prover from the others.
-    let mut later: BTreeMap<BackupId, (DateTime<Utc>, Backoff)> = BTreeMap::new();
+    let mut later = Later::new();
     loop {
         if let ProveWhen::Cron(cron) = &shared.config.schedule.prove {
             let next = cron.next_after(shared.now()).unwrap_or(DateTime::<Utc>::MAX_UTC);
@@ -35,13 +45,13 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
         }
         // After the wait, which promised only itself: a long proof must not look like a loop that stands still.
         shared.expect("prove", shared.config.limits.prove);
-        if let Some(entry) = next_to_prove(shared, &later).await {
-            match prove_one(shared, &signer, binaries, &entry).await {
-                Ok(()) => drop(later.remove(entry.id())),
+        if let Some(due) = next_to_prove(shared, &later).await {
+            let (id, key) = (due.entry.id(), (due.entry.id().clone(), due.at));
+            match prove_one(shared, &signer, binaries, &due).await {
+                Ok(()) => drop(later.remove(&key)),
                 Err(error) => {
-                    tracing::error!(id = %entry.id(), %error, reason = error.reason.name(), hint = error.hint, "proof inconclusive");
-                    let (at, backoff) =
-                        later.entry(entry.id().clone()).or_insert_with(|| (shared.now(), Backoff::new()));
+                    tracing::error!(%id, %error, reason = error.reason.name(), hint = error.hint, "proof inconclusive");
+                    let (at, backoff) = later.entry(key).or_insert_with(|| (shared.now(), Backoff::new()));
                     *at = shared.now() + backoff.next();
                 }
             }
@@ -59,27 +69,36 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
     }
 }
 
-/// The newest backup that has no conclusive verdict yet.
-async fn next_to_prove(shared: &Shared, later: &BTreeMap<BackupId, (DateTime<Utc>, Backoff)>) -> Option<Trusted> {
-    let catalog = match shared.refresh().await {
-        Ok(catalog) => catalog,
+/// The newest backup that has no conclusive verdict yet, in whichever store that is. Each store is proven for itself: a
+/// proof tells what that store gives back.
+async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
+    let holdings = match shared.refresh().await {
+        Ok(holdings) => holdings,
         Err(error) => {
             tracing::error!(%error, reason = error.reason.name(), "the store cannot be read");
             return None;
         }
     };
     let now = shared.now();
-    let may = |entry: &&Trusted| later.get(entry.id()).is_none_or(|(at, _)| *at <= now);
-    let due = |entry: &&Trusted| {
-        entry.tombstones.is_empty() && matches!(entry.standing(shared.yardstick.required), Standing::Unproven { .. })
+    let due = |at: usize, entry: &&Trusted| {
+        entry.tombstones.is_empty()
+            && matches!(entry.standing(shared.yardstick.required), Standing::Unproven { .. })
+            && later.get(&((*entry).id().clone(), at)).is_none_or(|(again, _)| *again <= now)
     };
-    catalog.trusted.iter().filter(due).find(may).cloned()
+    let newest = holdings.readable().filter_map(|(at, _, catalog)| {
+        let entry = catalog.trusted.iter().find(|entry| due(at, entry))?;
+        Some(Due { entry: entry.clone(), at })
+    });
+    // Of equals the first store.
+    newest.min_by_key(|due| (Reverse(due.entry.manifest.captured_at), due.at))
 }
 
-async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], entry: &Trusted) -> Result<()> {
+async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], due: &Due) -> Result<()> {
+    let (entry, place) = (&due.entry, shared.access.place(due.at)?);
+    let store = place.store()?;
     let identities = || shared.access.identities();
     let proving = Proving {
-        store: shared.access.store(),
+        store: &store,
         layout: shared.access.layout(),
         signer,
         clock: &*shared.clock,
@@ -101,9 +120,11 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], en
     let found = verdict.steps.last().map_or("", |step| step.found.as_str());
     match failed {
         None => {
-            tracing::info!(id = %entry.id(), level = %verdict.level, seconds = verdict.took_seconds, "backup proven")
+            tracing::info!(id = %entry.id(), store = place.name(), level = %verdict.level, seconds = verdict.took_seconds, "backup proven")
         }
-        Some(_) => tracing::error!(id = %entry.id(), level = %verdict.level, found, "backup FAILED its proof"),
+        Some(_) => {
+            tracing::error!(id = %entry.id(), store = place.name(), level = %verdict.level, found, "backup FAILED its proof")
+        }
     }
     shared.refresh().await?;
     Ok(())

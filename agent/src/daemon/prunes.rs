@@ -2,9 +2,11 @@
 
 use super::backoff::Backoff;
 use super::shared::Shared;
+use crate::catalog::Catalog;
 use crate::clock::Stopwatch;
 use crate::config::Role;
 use crate::error::{Error, Reason, Result};
+use crate::holdings::Held;
 use crate::keys::Signer;
 use crate::setup;
 use crate::store::{LEFTOVER_GRACE, sweep_leftovers};
@@ -43,27 +45,43 @@ pub(super) async fn turn(shared: &Shared) -> Result<()> {
     }
 }
 
+/// Every store by its own rules; one that cannot be read or pruned does not keep the others from it.
 async fn prune_once(shared: &Shared, signer: &Signer) -> Result<()> {
     let watch = Stopwatch::start();
-    let catalog = shared.refresh().await?;
-    let now = shared.now();
-    let plan = summary::plan(&catalog, shared.yardstick.required, &setup::rules(&shared.config), now);
-    if let Some(freeze) = &plan.frozen {
-        tracing::warn!(why = %freeze, "prune is frozen");
+    let holdings = shared.refresh().await?;
+    let mut failed = None;
+    for (at, held, catalog) in holdings.readable() {
+        if let Err(error) = prune_store(shared, signer, at, held, catalog).await {
+            tracing::error!(store = held.name, %error, reason = error.reason.name(), hint = error.hint, "this store could not be pruned");
+            failed = failed.or(Some(error));
+        }
     }
-    let done = prune::apply(shared.access.store(), shared.access.layout(), signer, &catalog, &plan, now).await;
-    let swept = sweep_leftovers(shared.access.store(), shared.access.layout(), now, LEFTOVER_GRACE).await;
-    let done = done.and_then(|done| swept.map(|_| done));
-    shared.count(Role::Prune, watch.elapsed(), done.as_ref().err().map(|error| error.reason));
+    shared.count(Role::Prune, watch.elapsed(), failed.as_ref().map(|error| error.reason));
+    shared.refresh().await?;
+    failed.map_or(Ok(()), Err)
+}
+
+async fn prune_store(shared: &Shared, signer: &Signer, at: usize, held: &Held, catalog: &Catalog) -> Result<()> {
+    let Some(rules) = &held.rules else { return Ok(()) };
+    let now = shared.now();
+    let plan = summary::plan(catalog, shared.yardstick.required, rules, now);
+    if let Some(freeze) = &plan.frozen {
+        tracing::warn!(store = held.name, why = %freeze, "prune is frozen");
+    }
+    let (store, layout) = (shared.access.place(at)?.store()?, shared.access.layout());
+    let done = prune::apply(&store, layout, signer, catalog, &plan, now).await;
+    // Whatever became of the plan: parts that nobody finishes belong to no backup.
+    let swept = sweep_leftovers(&store, layout, now, LEFTOVER_GRACE).await;
     let done = done?;
+    swept?;
     if !done.marked.is_empty() || !done.deleted.is_empty() {
         tracing::info!(
+            store = held.name,
             marked = done.marked.len(),
             deleted = done.deleted.len(),
             freed_bytes = done.freed_bytes,
             "pruned"
         );
-        shared.refresh().await?;
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ fn say_what_runs(config: &Config, access: &Access, binaries: &[EtcdBinary]) {
     let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
     let etcds: Vec<&str> = binaries.iter().map(|binary| binary.version.as_str()).collect();
     tracing::info!(
-        cluster = %config.cluster, store = access.store().url(), roles = roles.join(","), proof_level = %access.required,
+        cluster = %config.cluster, store = access.urls(), roles = roles.join(","), proof_level = %access.required,
         proof_etcd = etcds.join(","), http = %config.http.listen, version = env!("CARGO_PKG_VERSION"), "lifeboat runs"
     );
 }

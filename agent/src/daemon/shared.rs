@@ -1,15 +1,15 @@
 //! What the loops share: the catalog as it was last read, and whether every loop still turns.
 
-use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::error::Result;
+use crate::holdings::Holdings;
 use crate::http::Health;
 use crate::metrics;
 use crate::setup::Access;
 use crate::summary::{self, Yardstick};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -26,13 +26,18 @@ pub(super) struct Shared {
     pub stop: CancellationToken,
     /// Rung when the catalog changed, so that a proof follows a backup at once.
     pub changed: Notify,
+    started_at: DateTime<Utc>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    catalog: Option<Arc<Catalog>>,
+    /// How many stores were readable at the last reading; `None` before the first.
+    readable: Option<usize>,
     last_error: Option<String>,
+    /// Stores that could be read at some time, and those that could not the last time, by their place in the config.
+    ever_read: BTreeSet<usize>,
+    unreadable: BTreeSet<usize>,
     /// By loop: until when it is expected to move again.
     expected: BTreeMap<&'static str, DateTime<Utc>>,
 }
@@ -45,8 +50,8 @@ impl Shared {
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> Arc<Shared> {
-        let state = Mutex::default();
-        Arc::new(Shared { config, access, yardstick, clock, stop, changed: Notify::new(), state })
+        let (state, started_at) = (Mutex::default(), clock.now());
+        Arc::new(Shared { config, access, yardstick, clock, stop, changed: Notify::new(), started_at, state })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -58,23 +63,45 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Reads the catalog anew and sets the gauges.
-    pub async fn refresh(&self) -> Result<Arc<Catalog>> {
-        match self.access.catalog(&*self.clock).await {
-            Ok(catalog) => {
-                let catalog = Arc::new(catalog);
-                let summary = summary::summarize(&catalog, &self.yardstick, self.now());
-                metrics::set_catalog(&catalog, &summary, self.access.store().name());
-                let mut state = self.lock();
-                state.catalog = Some(catalog.clone());
-                state.last_error = None;
-                Ok(catalog)
+    /// Reads every store anew and sets the gauges. Fails only where no store can be read.
+    pub async fn refresh(&self) -> Result<Arc<Holdings>> {
+        match self.access.holdings(&*self.clock).await {
+            Ok(holdings) => {
+                let overview = summary::overview(&holdings, &self.yardstick, self.now());
+                metrics::set_holdings(&holdings, &overview);
+                self.note_readable(&holdings);
+                Ok(Arc::new(holdings))
             }
             Err(error) => {
-                self.lock().last_error = Some(error.to_string());
+                let mut state = self.lock();
+                state.readable = Some(0);
+                state.last_error = Some(error.to_string());
                 Err(error)
             }
         }
+    }
+
+    /// Tells a store that stopped answering, or came back, once; and sees to it that one that was never read is missed.
+    fn note_readable(&self, holdings: &Holdings) {
+        let mut state = self.lock();
+        state.ever_read.extend(holdings.readable().map(|(at, ..)| at));
+        for (at, held, error) in holdings.unreadable() {
+            if !state.unreadable.contains(&at) {
+                tracing::error!(store = held.name, %error, reason = error.reason.name(), hint = error.hint,
+                    "this store cannot be read; the others are used");
+            }
+            if !state.ever_read.contains(&at)
+                && let Some(deadline) = summary::deadline_since(&self.yardstick, self.started_at)
+            {
+                metrics::set_backup_deadline(self.config.cluster.as_str(), &held.name, deadline);
+            }
+        }
+        for (at, held, _) in holdings.readable().filter(|(at, ..)| state.unreadable.contains(at)) {
+            tracing::info!(store = held.name, at, "this store can be read again");
+        }
+        state.unreadable = holdings.unreadable().map(|(at, ..)| at).collect();
+        state.readable = Some(holdings.readable().count());
+        state.last_error = holdings.unreadable().next().map(|(_, held, error)| format!("{}: {error}", held.name));
     }
 
     /// A loop says that it will move again within `span`.
@@ -114,12 +141,19 @@ impl Health for Shared {
         }
     }
 
+    /// Ready is an agent that could do its work now: a backup counts once `write_quorum` stores have it, so that many
+    /// must have answered the last reading.
     fn ready(&self) -> Result<(), String> {
         let state = self.lock();
-        match (&state.catalog, &state.last_error) {
-            (Some(_), None) => Ok(()),
-            (_, Some(error)) => Err(format!("the store cannot be read: {error}")),
-            (None, None) => Err("the store has not been read yet".to_owned()),
+        let (stores, quorum) = (self.access.places().len(), self.access.write_quorum);
+        let error = state.last_error.as_deref().unwrap_or("no reason was given");
+        match state.readable {
+            None => Err("the store has not been read yet".to_owned()),
+            Some(readable) if readable >= quorum => Ok(()),
+            Some(_) if stores == 1 => Err(format!("the store cannot be read: {error}")),
+            Some(readable) => {
+                Err(format!("{readable} of {stores} stores can be read, a backup must stand in {quorum}: {error}"))
+            }
         }
     }
 }

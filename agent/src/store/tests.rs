@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::ClusterName;
 use crate::store::key::Layout;
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use lifeboat_policy::id::BackupId;
 use object_store::memory::InMemory;

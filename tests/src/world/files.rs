@@ -1,5 +1,6 @@
 //! What the tests do to files: list, copy, damage.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -15,6 +16,14 @@ pub(super) fn collect(top: &Path, dir: &Path, into: &mut Vec<String>) {
             into.push(below.display().to_string());
         }
     }
+}
+
+/// Every file of a folder and what is in it, by its name below the folder.
+pub fn all_of(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut names = Vec::new();
+    collect(dir, dir, &mut names);
+    // One that another process has just removed is not there.
+    names.into_iter().filter_map(|name| Some((name.clone(), fs::read(dir.join(name)).ok()?))).collect()
 }
 
 /// Copies a folder with everything in it.
