@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod check_config;
+mod doctor;
 mod entry;
 mod exit_codes;
 mod inspect;
@@ -88,6 +89,7 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Prove(args) => prove::prove(cli, args, output).await,
             Command::Restore(args) => restore::restore(cli, args, output).await,
             Command::Prune(args) => prune::prune(cli, args, output).await,
+            Command::Doctor => doctor::doctor(cli, output).await,
             // Carried out above.
             Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes | Command::Inspect(_) => Ok(()),
         };

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod digest;
+pub mod doctor;
 pub mod error;
 pub mod fetch;
 pub mod http;

@@ -1,5 +1,6 @@
-//! A narrow view of `object_store`: create, upload, read, list, head, delete. Nothing here overwrites.
+//! A narrow view of `object_store`: create, upload, read, list, head, delete. Nothing of a backup is ever overwritten.
 
+mod canary;
 mod fault;
 pub mod key;
 mod open;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use source::Source;
 
-pub use key::{Kind, Layout, ObjectKey};
+pub use key::{CanaryKey, Kind, Layout, ObjectKey};
 pub use upload::{Upload, settle};
 
 /// How many ranges of one object are read at a time: enough to hide a store's latency, small enough for a pod's memory.
@@ -233,7 +234,8 @@ impl Store {
         Ok(names)
     }
 
-    /// Removes one of our objects. Only `prune` calls this, with keys that a plan named. One that is gone already is fine.
+    /// Removes one of our objects. Only `prune` calls this, with keys that a plan named, and `doctor`, with its
+    /// own canaries. One that is gone already is fine.
     pub async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.count("delete");
         match self.inner().delete(&key.below(&self.prefix)).await {
