@@ -230,6 +230,7 @@ fn what_a_key_may_do_in_a_bucket_is_tried_and_judged_by_the_roles_here() {
 
     let deaf = Gate::before(&bucket.endpoint, Rule::NoPreconditions);
     says(&roles("[prune]", deaf.endpoint()), "store", "warn", "replaces silently");
+    assert_eq!(boto(&bucket, "list"), "");
 
     let kept = Gate::before(&bucket.endpoint, Rule::NoDelete);
     let checks = roles("[backup, prove]", kept.endpoint());

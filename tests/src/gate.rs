@@ -9,7 +9,7 @@ use std::thread::spawn;
 /// What the gate does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Every DELETE is answered with 403, as S3 answers a key without that right.
+    /// Nothing is deleted, and the answers are those of S3 to a key without that right.
     NoDelete,
     /// `If-None-Match` is lost on the way: a store that ignores preconditions.
     NoPreconditions,
@@ -21,7 +21,7 @@ pub struct Gate {
     endpoint: String,
 }
 
-const DENIED: &str = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+const DENIED: &str = "<Code>AccessDenied</Code><Message>Access Denied</Message>";
 
 impl Gate {
     /// In front of `http://HOST:PORT`.
@@ -46,13 +46,23 @@ impl Gate {
 
 /// One request a connection: the server is asked to close, and the client sees that it does.
 fn serve(mut client: TcpStream, server: &str, rule: Rule) -> io::Result<()> {
-    let (head, body) = read_head(&mut client)?;
+    let (head, mut body) = read_head(&mut client)?;
     if rule == Rule::NoDelete && head.starts_with("DELETE ") {
-        let length = DENIED.len();
-        let answer = format!(
-            "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{DENIED}"
-        );
-        return client.write_all(answer.as_bytes());
+        return answer(&mut client, "403 Forbidden", &format!("<Error>{DENIED}</Error>"));
+    }
+    if rule == Rule::NoDelete && head.starts_with("POST ") && head.contains("?delete") {
+        // Many at once: the request succeeds, and each name in it is refused by itself.
+        while !body.ends_with(b"</Delete>") {
+            let mut piece = [0; 4096];
+            match client.read(&mut piece)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => body.extend_from_slice(&piece[..read]),
+            }
+        }
+        let body = String::from_utf8_lossy(&body);
+        let names = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+        let refused: String = names.map(|name| format!("<Error><Key>{name}</Key>{DENIED}</Error>")).collect();
+        return answer(&mut client, "200 OK", &format!("<DeleteResult>{refused}</DeleteResult>"));
     }
     let kept = head.lines().filter(|line| {
         let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
@@ -67,6 +77,11 @@ fn serve(mut client: TcpStream, server: &str, rule: Rule) -> io::Result<()> {
     spawn(move || io::copy(&mut from, &mut to).is_ok());
     io::copy(&mut upstream, &mut client)?;
     client.shutdown(Shutdown::Both)
+}
+
+fn answer(client: &mut TcpStream, status: &str, xml: &str) -> io::Result<()> {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n", xml.len());
+    client.write_all(format!("{head}Connection: close\r\n\r\n{xml}").as_bytes())
 }
 
 /// The head of a request as text, and what came with it of the body.
