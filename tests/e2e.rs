@@ -2,6 +2,7 @@
 
 mod agents;
 mod damage;
+mod doctor;
 mod equality;
 mod inspect;
 mod interrupted;

@@ -84,9 +84,9 @@ fn every_object_is_locked_and_its_version_cannot_be_deleted() {
     run(async {
         let lock = Some(Lock { mode: LockMode::Compliance, days: 3 });
         let store = Store::open(&StoreConfig { lock, ..config(&bucket) }).expect("the store opens");
-        let protection = store.protection().await.expect("it may be asked").expect("S3 can tell");
-        assert_eq!(protection.versioning, Versioning::On);
-        assert_eq!(protection.object_lock.expect("made with it").default, None);
+        assert_eq!(store.versioning().await.expect("it may be asked"), Some(Versioning::On));
+        let lock = store.object_lock().await.expect("it may be asked").expect("S3 can tell");
+        assert_eq!(lock.expect("made with it").default, None);
         for key in write(&store).await {
             assert_eq!(lock_of(&bucket, &key), ("COMPLIANCE".to_owned(), 3), "{key}");
             let code = "client.list_object_versions(Bucket=bucket, Prefix=rest[0])['Versions'][0]";
@@ -133,8 +133,8 @@ fn a_bucket_without_object_lock_says_so_and_refuses_a_lock_by_name() {
     let bucket = S3::shared().bucket();
     run(async {
         let store = Store::open(&config(&bucket)).expect("the store opens");
-        let protection = store.protection().await.expect("it may be asked").expect("S3 can tell");
-        assert_eq!((protection.versioning, protection.object_lock), (Versioning::Off, None));
+        assert_eq!(store.versioning().await.expect("it may be asked"), Some(Versioning::Off));
+        assert_eq!(store.object_lock().await.expect("it may be asked"), Some(None));
         let lock = Some(Lock { mode: LockMode::Governance, days: 1 });
         let store = Store::open(&StoreConfig { lock, ..config(&bucket) }).expect("the store opens");
         let refused = store.create(&layout("prod").manifest(&id(3)), Bytes::from_static(b"{}")).await;

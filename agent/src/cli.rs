@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod check_config;
 mod copy;
+mod doctor;
 mod entry;
 mod exit_codes;
 mod inspect;
@@ -91,6 +92,7 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Restore(args) => restore::restore(cli, args, output).await,
             Command::Prune(args) => prune::prune(cli, args, output).await,
             Command::Copy(args) => copy::copy(cli, args, output).await,
+            Command::Doctor => doctor::doctor(cli, output).await,
             // Carried out above.
             Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes | Command::Inspect(_) => Ok(()),
         };

@@ -146,6 +146,11 @@ impl Trust {
         self.keys.values().all(Vec::is_empty)
     }
 
+    /// Whether anything that this role signed could count here.
+    pub fn has(&self, role: Role) -> bool {
+        self.keys.get(&role).is_some_and(|keys| !keys.is_empty())
+    }
+
     /// The fingerprint of the trusted key of that role that signed exactly these bytes.
     pub fn verify(&self, role: Role, bytes: &[u8], signature: &str) -> Result<Digest, Distrust> {
         let keys = self.keys.get(&role).map(Vec::as_slice).unwrap_or_default();

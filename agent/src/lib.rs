@@ -12,6 +12,7 @@ pub mod config;
 pub mod copy;
 pub mod daemon;
 pub mod digest;
+pub mod doctor;
 pub mod error;
 pub mod fetch;
 pub mod holdings;

@@ -109,7 +109,7 @@ impl Proving<'_> {
         let manifest = &entry.manifest;
         let binary = binary::choose(self.binaries, manifest)?;
         let scratch = Scratch::claim(&self.scratch_dir)?;
-        let needed = manifest.db.bytes.saturating_mul(2).saturating_add(256 << 20);
+        let needed = scratch_needed(manifest.db.bytes);
         if needed > self.scratch_max_bytes {
             let text =
                 format!("the proof needs {needed} bytes of scratch, proof.scratch.max is {}", self.scratch_max_bytes);
@@ -164,6 +164,11 @@ impl Proving<'_> {
         note::prepare(&verdict, &key, self.signer)?.store(self.store).await?;
         Ok(verdict)
     }
+}
+
+/// What a proof that boots a database of this size takes: the copy, what etcd adds to it, and its write-ahead log.
+pub fn scratch_needed(db_bytes: u64) -> u64 {
+    db_bytes.saturating_mul(2).saturating_add(256 << 20)
 }
 
 /// Only what speaks against the backup itself condemns it; a prover's own trouble is inconclusive.

@@ -1,5 +1,6 @@
-//! A narrow view of `object_store`: create, upload, read, list, head, delete. Nothing here overwrites.
+//! A narrow view of `object_store`: create, upload, read, list, head, delete. Nothing of a backup is ever overwritten.
 
+mod canary;
 mod create;
 mod fault;
 pub mod key;
@@ -29,9 +30,9 @@ use std::sync::Arc;
 use pace::Pace;
 use source::Source;
 
-pub use key::{Kind, Layout, ObjectKey};
+pub use key::{CanaryKey, Kind, Layout, ObjectKey};
 pub use leftovers::{LEFTOVER_GRACE, Leftover, Swept, sweep_leftovers};
-pub use s3::{ObjectLock, Protection, Retention, Versioning};
+pub use s3::{ObjectLock, Retention, Versioning};
 pub use upload::{Upload, settle};
 
 /// One place that keeps backups, seen through its prefix.
@@ -182,7 +183,8 @@ impl Store {
         Ok(names)
     }
 
-    /// Removes one of our objects. Only `prune` calls this, with keys that a plan named. One that is gone already is fine.
+    /// Removes one of our objects. Only `prune` calls this, with keys that a plan named, and `doctor`, with its
+    /// own canaries. One that is gone already is fine.
     pub async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.count("delete");
         match self.inner().delete(&key.below(&self.prefix)).await {

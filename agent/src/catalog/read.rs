@@ -43,7 +43,7 @@ impl Listing {
         let mut listing = Listing::default();
         for found in found {
             let Some((id, kind, key)) = layout.parse(&found.name) else {
-                listing.foreign += 1;
+                listing.foreign += usize::from(layout.parse_canary(&found.name).is_none());
                 continue;
             };
             match kind {

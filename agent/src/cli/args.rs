@@ -21,6 +21,7 @@ Upkeep
   copy          Verified copies of backups from one store to another
 Setup
   check-config  Every finding at once, the effective config, the next runs
+  doctor        May and can I: every permission, clock, key, certificate, space and version, tried
   keygen        Make the keys of a role
   run           The agent: every role in the config, until SIGTERM
   exit-codes    What each exit code means (also: lifeboat help exit-codes)";
@@ -112,6 +113,15 @@ pub enum Command {
     /// Every finding at once, the effective config without secrets, the next runs
     #[command(after_help = "Example: lifeboat check-config --next 10")]
     CheckConfig(CheckConfigArgs),
+    /// May and can I: every permission, clock, key, certificate, space and version, tried
+    #[command(
+        long_about = "May and can I: every permission, clock, key, certificate, space and version, tried.\n\n\
+            In each store a small object is made below CLUSTER/doctor/, read, listed, written over and deleted, to see what \
+            this key may do there; where it may not be deleted it stays, and every reader passes it by. From etcd a snapshot \
+            is begun and hung up on. Nothing else is written anywhere.",
+        after_help = "Example: lifeboat doctor --json   (exit code 11 if anything failed or warns)"
+    )]
+    Doctor,
     /// Make the keys of a role; says where each goes and who must never hold it
     #[command(after_help = "Example: lifeboat keygen --role all --out /etc/lifeboat/keys")]
     Keygen(KeygenArgs),

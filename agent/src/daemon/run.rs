@@ -9,10 +9,11 @@ use crate::error::{Error, Reason, Result};
 use crate::proof::binary::EtcdBinary;
 use crate::setup::{self, Access};
 use crate::summary::Yardstick;
-use crate::{http, metrics, scratch};
+use crate::{doctor, http, metrics, scratch};
+use lifeboat_policy::proof::Level;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// After SIGTERM a run that is under way may still end by itself for this long: less than Kubernetes' 30 s.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -31,6 +32,7 @@ pub async fn run(config: Config, env: &dyn Env, clock: Arc<dyn Clock>) -> Result
     let listener = http::bind(config.http.listen).await?;
     metrics::set_agent(config.cluster.as_str(), &config.roles);
     say_what_runs(&config, &access, &binaries);
+    let looking = look_around(config.clone(), (required, binaries.clone()), clock.clone());
     let shared = Shared::new(config, access, yardstick, clock, shutdown.token().clone());
     let mut loops = JoinSet::new();
     for role in shared.config.roles.clone() {
@@ -55,6 +57,7 @@ pub async fn run(config: Config, env: &dyn Env, clock: Arc<dyn Clock>) -> Result
     loops.spawn(http::serve(listener, handle, shared.clone(), shared.stop.clone()));
     let ended = turn(&mut loops, &shutdown).await;
     shared.stop.cancel();
+    looking.abort();
     drain(&mut loops).await;
     tracing::info!("stopped");
     ended?;
@@ -104,6 +107,17 @@ fn say_what_runs(config: &Config, access: &Access, binaries: &[EtcdBinary]) {
         cluster = %config.cluster, store = access.urls(), roles = roles.join(","), proof_level = %access.required,
         proof_etcd = etcds.join(","), http = %config.http.listen, version = env!("CARGO_PKG_VERSION"), "lifeboat runs"
     );
+}
+
+/// Tells in the log what `lifeboat doctor` would find, as far as that needs nothing to be written. The loops do not wait
+/// for it, and whatever it finds, they turn.
+fn look_around(config: Config, level: (Level, Vec<EtcdBinary>), clock: Arc<dyn Clock>) -> AbortHandle {
+    let looking = async move {
+        let depth = doctor::Depth::Glance;
+        let asked = doctor::Asked { config: &config, warnings: None, level: Ok(level), clock: &*clock, depth };
+        doctor::log(&doctor::examine(&asked).await);
+    };
+    tokio::spawn(looking).abort_handle()
 }
 
 /// Reads the catalog regularly, so that gauges stay true while nothing happens here.

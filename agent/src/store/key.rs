@@ -31,6 +31,16 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// The name of an object that `doctor` makes to try what a key may do: the only kind that is ever overwritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanaryKey(ObjectKey);
+
+impl CanaryKey {
+    pub fn object(&self) -> &ObjectKey {
+        &self.0
+    }
+}
+
 /// Where the objects of one cluster live: the layout of `agent/docs/objects.md`.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -81,6 +91,21 @@ impl Layout {
 
     pub fn tombstone(&self, id: &BackupId, at: DateTime<Utc>, random: u32) -> ObjectKey {
         self.key(format_args!("tombstones/{id}/{}-{random:08x}.json", stamp(at)))
+    }
+
+    /// The folder of all canaries, to be listed.
+    pub fn canaries(&self) -> String {
+        format!("{}/doctor", self.cluster)
+    }
+
+    pub fn canary(&self, at: DateTime<Utc>, random: u32) -> CanaryKey {
+        CanaryKey(self.key(format_args!("doctor/{}-{random:08x}", stamp(at))))
+    }
+
+    /// Reads a listed name back as a canary's. They belong to no backup, so readers of the catalog pass them by.
+    pub fn parse_canary(&self, name: &str) -> Option<CanaryKey> {
+        let file = name.strip_prefix(self.canaries().as_str())?.strip_prefix('/')?;
+        is_note(file, "").then(|| CanaryKey(ObjectKey(name.to_owned())))
     }
 
     /// Reads a listed name back. `None`: not one of ours, to be counted and never touched.
@@ -150,5 +175,21 @@ mod tests {
         }
         let deep = format!("{}/more", layout.blob(&id));
         assert_eq!(layout.parse(&deep), None);
+    }
+
+    #[test]
+    fn a_canary_is_known_and_nothing_else_passes_for_one() {
+        let layout = Layout::new(&ClusterName::parse("prod-eu-1").unwrap());
+        let at = DateTime::from_timestamp(1_795_400_000, 0).unwrap();
+        let canary = layout.canary(at, 7);
+        assert_eq!(layout.parse_canary(canary.object().as_str()), Some(canary.clone()));
+        assert_eq!(layout.parse(canary.object().as_str()), None);
+        let id = BackupId::new(at, 7);
+        let manifest = layout.manifest(&id);
+        let deeper = format!("{}/x", canary.object());
+        let beside = "prod-eu-1/doctors/20261123T022640Z-00000007";
+        for other in [manifest.as_str(), &deeper, beside, "prod-eu-1/doctor/", "prod-eu-1/doctor/readme"] {
+            assert_eq!(layout.parse_canary(other), None, "{other}");
+        }
     }
 }

@@ -93,14 +93,6 @@ pub struct Retention {
     pub days: u32,
 }
 
-/// What stands between a bucket's objects and somebody with its credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Protection {
-    pub versioning: Versioning,
-    /// `None`: the bucket was made without it.
-    pub object_lock: Option<ObjectLock>,
-}
-
 impl Store {
     /// Whether the bucket keeps older versions. `None`: this kind of store cannot tell.
     pub async fn versioning(&self) -> Result<Option<Versioning>> {
@@ -132,14 +124,6 @@ impl Store {
         let answer = self.own(OPERATION, asked)?;
         let found = parse_object_lock(&answer.body).map_err(|why| self.unreadable(OPERATION, why))?;
         Ok(Some(found))
-    }
-
-    /// Both of them.
-    pub async fn protection(&self) -> Result<Option<Protection>> {
-        match (self.versioning().await?, self.object_lock().await?) {
-            (Some(versioning), Some(object_lock)) => Ok(Some(Protection { versioning, object_lock })),
-            _ => Ok(None),
-        }
     }
 
     /// A successful answer, or the error that it is.
