@@ -6,4 +6,5 @@ mod chart;
 mod conformance;
 mod e2e;
 mod harness;
+mod sweep;
 mod tidy;
