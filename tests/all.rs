@@ -7,4 +7,5 @@ mod conformance;
 mod e2e;
 mod harness;
 mod protection;
+mod sweep;
 mod tidy;

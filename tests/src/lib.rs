@@ -9,6 +9,7 @@ pub mod azurite;
 pub mod binary;
 pub mod bucket;
 pub mod fake_etcd;
+pub mod fault_store;
 pub mod gate;
 pub mod gcs;
 pub mod objects;

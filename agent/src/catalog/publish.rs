@@ -6,7 +6,7 @@ use crate::capture::{CaptureReceipt, Member};
 use crate::error::{Error, Reason, Result};
 use crate::keys::Signer;
 use crate::seal::{CHUNK_BYTES, SealReceipt};
-use crate::store::{Layout, Store};
+use crate::store::{Layout, ObjectKey, Store};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
@@ -99,7 +99,8 @@ pub(crate) async fn commit(
     signature: Bytes,
 ) -> Result<()> {
     let key = layout.manifest(id);
-    store.create(&key.signature(), signature).await?;
+    store.create(&key.signature(), signature.clone()).await?;
+    came_back(store, &key.signature(), &signature).await?;
     // Looked at once more: a sweeper that took the blob for an orphan must not leave a manifest without data.
     let blob = layout.blob(id);
     if store.head(&blob).await?.is_none_or(|found| found.bytes != sealed_bytes) {
@@ -107,7 +108,8 @@ pub(crate) async fn commit(
             .on("publish", &blob)
             .hint("something else deletes in this prefix; the backup was not published and will be made anew"));
     }
-    store.create(&key, json).await
+    store.create(&key, json.clone()).await?;
+    came_back(store, &key, &json).await
 }
 
 /// What the store gives back must be what was sealed: size, every chunk, the whole.
@@ -119,14 +121,9 @@ async fn compare_with_sent(
     sums: &Bytes,
 ) -> Result<()> {
     let key = layout.blob(id);
-    let differs = |what: &str| {
-        Error::new(Reason::Damaged, format!("{what} came back from the store different from what was sent"))
-            .on("read back", what)
-            .hint("the store or the path to it damages data; nothing was published")
-    };
     let found = store.head(&key).await?.map(|found| found.bytes);
     if found != Some(seal.bytes) {
-        return Err(differs(key.as_str()));
+        return Err(differs(&key));
     }
     if store.reads_back_all() {
         let sums = seal.sums.clone();
@@ -134,16 +131,28 @@ async fn compare_with_sent(
             store.read_checked(&key, seal.bytes, CHUNK_BYTES, move |index, chunk| sums.matches(index, chunk))
         );
         while let Some(chunk) = chunks.next().await {
-            chunk.map_err(|error| {
-                if error.reason == Reason::Damaged { differs(key.as_str()).because(error) } else { error }
-            })?;
+            chunk.map_err(
+                |error| {
+                    if error.reason == Reason::Damaged { differs(&key).because(error) } else { error }
+                },
+            )?;
         }
     }
-    let key = layout.sums(id);
-    if store.read(&key, note::JSON_CAP.max(Blob::of(sums).bytes)).await? != *sums {
-        return Err(differs(key.as_str()));
+    came_back(store, &layout.sums(id), sums).await
+}
+
+/// A small object must be in the store as it was sent: a manifest or signature that is another makes no backup.
+async fn came_back(store: &Store, key: &ObjectKey, sent: &Bytes) -> Result<()> {
+    if store.read(key, note::JSON_CAP.max(Blob::of(sent).bytes)).await? != *sent {
+        return Err(differs(key));
     }
     Ok(())
+}
+
+fn differs(key: &ObjectKey) -> Error {
+    Error::new(Reason::Damaged, format!("{key} came back from the store different from what was sent"))
+        .on("read back", key)
+        .hint("the store or the path to it damages data; this backup does not count and is made anew")
 }
 
 /// The history this backup belongs to, and the reason if it begins one.
