@@ -110,6 +110,7 @@ impl ObjectStore for Troubled {
         Box::pin(async move {
             self.script.multiparts.fetch_add(1, Ordering::SeqCst);
             let inner = self.inner.put_multipart_opts(path, options).await?;
+            tokio::time::sleep(ANSWERS_AFTER).await;
             let upload: Box<dyn MultipartUpload> = Box::new(TroubledUpload { inner, script: self.script.clone() });
             Ok(upload)
         })
@@ -176,6 +177,9 @@ impl ObjectStore for Troubled {
         Box::pin(async move { self.inner.copy_opts(from, to, options).await })
     }
 }
+
+/// How long after an upload was begun its beginner hears of it.
+const ANSWERS_AFTER: Duration = Duration::from_millis(30);
 
 #[derive(Debug)]
 struct TroubledUpload {
@@ -314,6 +318,17 @@ async fn an_upload_never_completes_over_an_object_that_stands_there() {
     assert_eq!(store.read(&key(), 100).await.unwrap(), "ours");
     tokio::time::sleep(Duration::from_secs(1)).await; // the abort is a task of its own
     assert_eq!(script.aborts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_given_up_before_the_store_has_told_its_name_is_aborted_when_it_does() {
+    let (store, script) = troubled();
+    let mut upload = store.upload(&key()).await.unwrap();
+    let given_up = tokio::time::timeout(ANSWERS_AFTER / 2, upload.write(noise(6 << 20))).await;
+    assert!(given_up.is_err());
+    drop(upload);
+    tokio::time::sleep(ANSWERS_AFTER * 2).await;
+    assert_eq!((script.multiparts.load(Ordering::SeqCst), script.aborts.load(Ordering::SeqCst)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

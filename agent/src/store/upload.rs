@@ -7,6 +7,7 @@ use bytes::Bytes;
 use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
@@ -92,10 +93,7 @@ impl Upload {
             return Err(Error::new(Reason::Budget, text).on("upload", &self.key));
         }
         if self.inner.is_none() {
-            let options = PutMultipartOptions::default().with_retry_policy(Arc::new(retry::Parts));
-            let path = self.key.below(&self.store.prefix);
-            let begun = self.store.inner().put_multipart_opts(&path, options).await;
-            self.inner = Some(begun.map_err(|source| self.failed(source))?);
+            self.inner = Some(self.begin().await?);
         }
         let Some(inner) = self.inner.as_mut() else {
             return Err(Error::new(Reason::Internal, "a part was sent after the upload's end"));
@@ -106,6 +104,22 @@ impl Upload {
             sending.await
         });
         Ok(())
+    }
+
+    /// Asks the store for an upload in parts. Whoever asked may be gone when it answers, and only the answer holds the name
+    /// that it can be aborted by: so the question outlives the asker.
+    async fn begin(&mut self) -> Result<Box<dyn MultipartUpload>> {
+        let (tell, told) = oneshot::channel();
+        let (objects, key, path) = (self.store.inner(), self.key.clone(), self.key.below(&self.store.prefix));
+        ABORTS.spawn(async move {
+            let options = PutMultipartOptions::default().with_retry_policy(Arc::new(retry::Parts));
+            let begun = objects.put_multipart_opts(&path, options).await;
+            if let Err(Ok(unwanted)) = tell.send(begun) {
+                abort(unwanted, &key).await;
+            }
+        });
+        let stopped = |stopped| Error::new(Reason::Internal, "the beginning of an upload was lost").because(stopped);
+        told.await.map_err(stopped)?.map_err(|source| self.failed(source))
     }
 
     async fn join_one(&mut self) -> Result<()> {
@@ -176,15 +190,16 @@ impl Drop for Upload {
     /// An upload that did not finish leaves no paid parts behind, as far as the store answers.
     fn drop(&mut self) {
         self.in_flight.abort_all();
-        let (Some(mut inner), Ok(runtime)) = (self.inner.take(), tokio::runtime::Handle::try_current()) else {
+        let (Some(inner), Ok(runtime)) = (self.inner.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
         let key = self.key.clone();
-        let abort = async move {
-            if let Err(error) = inner.abort().await {
-                tracing::warn!(%key, %error, "an unfinished upload could not be aborted; a lifecycle rule of the bucket will");
-            }
-        };
-        ABORTS.spawn_on(abort, &runtime);
+        ABORTS.spawn_on(async move { abort(inner, &key).await }, &runtime);
+    }
+}
+
+async fn abort(mut upload: Box<dyn MultipartUpload>, key: &ObjectKey) {
+    if let Err(error) = upload.abort().await {
+        tracing::warn!(%key, %error, "an unfinished upload could not be aborted; a lifecycle rule of the bucket will");
     }
 }
