@@ -31,8 +31,12 @@ struct Bucket {
 /// A client, and the files that it was made from as they were then.
 struct Built {
     client: Client,
-    files: Vec<(PathBuf, Option<Look>)>,
+    files: Files,
+    /// What they looked like when they could not be read: told once, not at every request.
+    unreadable: Option<Files>,
 }
+
+type Files = Vec<(PathBuf, Option<Look>)>;
 
 /// What shows that a file is another one. A mounted Secret is swapped by a link, so its inode changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,9 +73,11 @@ impl Source {
                     *built = anew;
                 }
                 // Half written, or gone for a moment: the old ones go on, and the next request looks again.
-                Err(error) => {
+                Err(error) if built.unreadable.as_ref() != Some(&now) => {
                     tracing::warn!(store = config.name, %error, "credentials changed and cannot be read; the old ones stay in use");
+                    built.unreadable = Some(now);
                 }
+                Err(_) => {}
             }
         }
         built.client.clone()
@@ -84,7 +90,7 @@ impl Built {
         let mut files = look(config.options_file.iter().chain(&config.ca_file).cloned().collect());
         let options = config.all_options()?;
         files.extend(look(read_once(&options, provider)));
-        Ok(Built { client: open::bucket(config, provider, &options)?, files })
+        Ok(Built { client: open::bucket(config, provider, &options)?, files, unreadable: None })
     }
 }
 
@@ -96,7 +102,7 @@ fn read_once(options: &BTreeMap<String, String>, provider: Provider) -> Vec<Path
     options.iter().chain(&environment).filter(|(name, _)| named(name)).map(|(_, value)| value.into()).collect()
 }
 
-fn look(files: Vec<PathBuf>) -> Vec<(PathBuf, Option<Look>)> {
+fn look(files: Vec<PathBuf>) -> Files {
     let at = |path: &PathBuf| {
         let found = std::fs::metadata(path).ok()?;
         let modified = (found.mtime(), found.mtime_nsec());
