@@ -114,13 +114,13 @@ fn a_slow_store_fails_the_run_by_name_where_nothing_may_wait() {
     assert_eq!(uploads(&bucket, ""), (0, 0), "the unfinished upload is dropped");
     proxy.set(Weather::default());
     world.backup();
-    world.run(&["prove"]).expect_code(0);
+    assert_eq!(world.list().len(), 1);
 }
 
 /// The backup is in the folder alone, in time, and the far store is named; a copy brings it level.
 fn lags(slow_store: &str, within: Duration, says: &[&str]) {
     let (mut world, proxy, bucket, near) = two();
-    limits(&mut world, "20s", slow_store);
+    limits(&mut world, "14s", slow_store);
     proxy.set(SLOWLY);
     let began = Instant::now();
     let ran = world.run(&["backup", "--json"]).expect_code(11);
@@ -149,7 +149,7 @@ fn lags(slow_store: &str, within: Duration, says: &[&str]) {
 
 #[test]
 fn a_store_that_lags_behind_the_quorum_is_named_in_time_and_a_copy_brings_it_level() {
-    lags("spool", Duration::from_secs(20), &["it had not taken the backup", "s after the others"]);
+    lags("spool", Duration::from_secs(14), &["it had not taken the backup", "s after the others"]);
 }
 
 #[test]
