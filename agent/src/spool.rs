@@ -243,6 +243,19 @@ impl Reader {
             return Ok(Some(piece));
         }
     }
+
+    /// Returns only once the others go on without this reader, with the reason: whoever is busy with a piece learns it
+    /// before that piece is done. Dropping the future loses nothing.
+    pub async fn let_go(&self) -> Error {
+        loop {
+            let mut came = std::pin::pin!(self.shared.came.notified());
+            came.as_mut().enable(); // before the look, so that what comes after it is not missed
+            if let Some(error) = self.shared.lock().lost(self.index) {
+                return error;
+            }
+            came.await;
+        }
+    }
 }
 
 async fn read_file(file: Arc<std::fs::File>, at: u64, bytes: usize) -> Result<Bytes> {

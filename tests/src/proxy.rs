@@ -71,6 +71,8 @@ struct Shared {
     /// Cuts that are still to come.
     cuts: Mutex<u32>,
     cut: AtomicU64,
+    to_server: AtomicU64,
+    to_client: AtomicU64,
 }
 
 impl Proxy {
@@ -83,6 +85,8 @@ impl Proxy {
             weather: watch::Sender::new(Weather::default()),
             cuts: Mutex::new(0),
             cut: AtomicU64::new(0),
+            to_server: AtomicU64::new(0),
+            to_client: AtomicU64::new(0),
         });
         // Bound before anybody is told the address.
         let listener = runtime::block_on(TcpListener::bind(address)).expect("the port is free");
@@ -103,6 +107,20 @@ impl Proxy {
     /// How many were cut.
     pub fn cut(&self) -> u64 {
         self.shared.cut.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes went that way, of all connections.
+    pub fn passed(&self, direction: Direction) -> u64 {
+        self.shared.passed(direction).load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn passed(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::ToServer => &self.to_server,
+            Direction::ToClient => &self.to_client,
+        }
     }
 }
 
@@ -186,6 +204,7 @@ async fn pipe(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, direction: Direct
                 return;
             }
             passed += piece.len() as u64;
+            shared.passed(direction).fetch_add(piece.len() as u64, Ordering::Relaxed);
             if !whole {
                 shared.cut.fetch_add(1, Ordering::Relaxed);
                 return;

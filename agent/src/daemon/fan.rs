@@ -242,7 +242,11 @@ impl Line {
     async fn work(&mut self, reader: &mut Reader) -> Result<()> {
         let mut upload = self.store.upload(&self.layout.blob(&self.id)).await?;
         while let Some(piece) = reader.next().await? {
-            upload.write(piece).await?;
+            // A part may take long: a store that is let go meanwhile is told of at once, and its upload dropped.
+            tokio::select! {
+                written = upload.write(piece) => written?,
+                why = reader.let_go() => return Err(why),
+            }
         }
         let uploaded = self.finish(upload).await?;
         self.tell(Event::ReadBack);

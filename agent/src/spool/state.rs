@@ -176,13 +176,21 @@ impl State {
         }
     }
 
-    pub fn next(&mut self, reader: usize, most: usize) -> Next {
+    /// Why this reader gets nothing more, if so.
+    pub fn lost(&mut self, reader: usize) -> Option<Error> {
         let gone = || Error::new(Reason::Internal, "this upload was given up before");
-        let Some(slot) = self.slots.get_mut(reader) else { return Next::Failed(gone()) };
-        let Some(taken) = slot.taken else { return Next::Failed(slot.why.take().unwrap_or_else(gone)) };
-        if let Some(fault) = &self.failed {
-            return Next::Failed(fault.error());
+        let Some(slot) = self.slots.get_mut(reader) else { return Some(gone()) };
+        if slot.taken.is_none() {
+            return Some(slot.why.take().unwrap_or_else(gone));
         }
+        self.failed.as_ref().map(Fault::error)
+    }
+
+    pub fn next(&mut self, reader: usize, most: usize) -> Next {
+        if let Some(error) = self.lost(reader) {
+            return Next::Failed(error);
+        }
+        let taken = self.slots.get(reader).and_then(|slot| slot.taken).unwrap_or(self.end);
         if taken == self.end {
             return if self.closed { Next::End } else { Next::Wait };
         }

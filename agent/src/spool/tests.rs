@@ -213,3 +213,14 @@ async fn a_thread_that_blocks_hands_on_as_well() {
     assert_eq!(read(reader, Duration::ZERO).await.unwrap(), stream(300));
     thread.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_laggard_learns_that_it_was_let_go_while_it_is_busy_with_a_piece() {
+    let mut spool = Spool::new(&names(2), limits(2, 5, Overflow::Fail));
+    let (quick, busy) = (taken(&mut spool), taken(&mut spool));
+    let (wrote, got, why) = tokio::join!(write(spool.writer, 20), read(quick, Duration::ZERO), busy.let_go());
+    wrote.unwrap();
+    assert_eq!(got.unwrap(), stream(20));
+    assert_eq!(why.reason, Reason::StoreTimeout);
+    assert!(why.to_string().contains("s1 was too slow"), "{why}");
+}

@@ -179,7 +179,12 @@ fn certificates(path: &std::path::Path) -> Result<Vec<Certificate>> {
             .on("read", path.display())
             .hint("it is PEM text: -----BEGIN CERTIFICATE----- and so on")
     };
-    let pem = std::fs::read(path).map_err(|source| Error::io("read", path.display(), source))?;
+    let pem = std::fs::read(path).map_err(|source| {
+        Error::new(Reason::Config, format!("cannot read ca_file {}", path.display()))
+            .on("read", path.display())
+            .hint("it is the PEM file of the store's CA, which the user that runs lifeboat must be able to read")
+            .because(source)
+    })?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if certificates.is_empty() => Err(none("certificate")),
         Ok(certificates) => Ok(certificates),

@@ -201,3 +201,11 @@ fn a_port_in_an_address_is_no_status() {
     let source = object_store::Error::Generic { store: "S3", source: source.into() };
     assert_eq!(classify("list", "prod", "s3://b", source).reason, StoreUnreachable);
 }
+
+#[test]
+fn the_limit_of_the_retries_in_an_error_is_no_timeout() {
+    let source = "Error performing PUT http://127.0.0.1:1/b in 1s, after 5 retries, max_retries: 5, retry_timeout: 120s  - \
+                  HTTP error: error sending request: connection closed before message completed";
+    let source = object_store::Error::Generic { store: "S3", source: source.into() };
+    assert_eq!(classify("upload", "prod", "s3://b", source).reason, StoreUnreachable);
+}
