@@ -318,15 +318,15 @@ fn the_outcome_counts_what_failed_and_what_warns() {
 #[test]
 fn locks_versions_and_unfinished_uploads_of_a_bucket_are_judged() {
     let retention = Retention { mode: LockMode::Compliance, days: 14 };
-    let lock = Some(Lock { mode: LockMode::Governance, days: 30 });
+    let lock = |days| Some(Lock { mode: LockMode::Governance, days });
     let judge = |found, lock| judge_lock("main", found, lock).into_iter().collect::<Vec<_>>();
     let (default, none) = (Some(ObjectLock { default: Some(retention) }), Some(ObjectLock { default: None }));
     says(&judge(default, None), Status::Ok, "for 14 days (compliance)");
-    says(&judge(default, lock), Status::Ok, "for 30 days (governance)");
-    says(&judge(default, Some(Lock { days: 7, ..lock.unwrap() })), Status::Ok, "for 14 days (compliance)");
-    says(&judge(none, lock), Status::Ok, "for 30 days (governance)");
+    says(&judge(default, lock(30)), Status::Ok, "for 30 days (governance)");
+    says(&judge(default, lock(7)), Status::Ok, "for 14 days (compliance)");
+    says(&judge(none, lock(30)), Status::Ok, "for 30 days (governance)");
     says(&judge(none, None), Status::Warn, "nothing asks for it");
-    says(&judge(None, lock), Status::Fail, "made without object lock");
+    says(&judge(None, lock(30)), Status::Fail, "made without object lock");
     assert_eq!(judge(None, None), []);
     for plain in [Versioning::Off, Versioning::Suspended] {
         says(&[judge_versioning("main", plain)], Status::Warn, "a plain bucket");
