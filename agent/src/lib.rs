@@ -41,4 +41,6 @@ pub mod docs {
     pub mod runbooks {}
     #[doc = include_str!("../docs/stores.md")]
     pub mod stores {}
+    #[doc = include_str!("../docs/backends.md")]
+    pub mod backends {}
 }

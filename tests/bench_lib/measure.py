@@ -123,9 +123,10 @@ def table(costs, ours):
     return middle
 
 
-def aim(what, value, limit, unit=""):
-    verdict = "met" if value <= limit else "NOT met"
-    print(f"  {verdict:8} {what}: {value:.2f}{unit}, aim <= {limit}{unit}")
+def aim(what, value, limit, unit="", least=False):
+    """At most `limit`, or at least."""
+    verdict = "met" if (value >= limit if least else value <= limit) else "NOT met"
+    print(f"  {verdict:8} {what}: {value:.2f}{unit}, aim {'>=' if least else '<='} {limit}{unit}")
 
 
 def load():
