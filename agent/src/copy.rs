@@ -69,7 +69,7 @@ async fn send(
     blob: &ObjectKey,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<()> {
-    let upload = to.upload(blob).await?;
+    let upload = to.upload_expecting(blob, entry.manifest.sealed.bytes).await?;
     let (give, take) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let fetching = fetch::sealed(from.store(), from.layout(), entry, Some(give), progress);
     let upload = match tokio::join!(fetching, pass_on(upload, take)) {

@@ -142,7 +142,10 @@ fn behind(holdings: &Holdings, tasks: &[copy::Task]) -> Vec<Finding> {
                 "the other stores are used meanwhile; `lifeboat help exit-codes` and the runbooks name the reasons",
             ),
             (Ok(_), Some(newest)) => add(
-                format!("store {} lacks {} backups, the newest {}", held.name, missing.len(), newest.id),
+                match missing.len() {
+                    1 => format!("store {} lacks a backup, {}", held.name, newest.id),
+                    count => format!("store {} lacks {count} backups, the newest {}", held.name, newest.id),
+                },
                 "the role backup copies them after its next backup; or at once: `lifeboat copy --from URL --to URL`",
             ),
             (Ok(_), None) => {}

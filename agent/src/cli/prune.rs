@@ -3,7 +3,7 @@
 use super::args::{Cli, PruneArgs, StoreArgs};
 use super::log;
 use super::open::{self, CLOCK};
-use super::output::{Output, size, time};
+use super::output::{Output, count, size, time};
 use crate::catalog::Catalog;
 use crate::clock::Clock as _;
 use crate::config::Role;
@@ -111,7 +111,7 @@ fn document(held: &Held, catalog: &Catalog, plan: &Plan, done: Option<(&prune::D
 fn heading(held: &Held, catalog: &Catalog, apply: bool) -> String {
     let all: u64 = catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum();
     let dry = if apply { "" } else { " DRY RUN: nothing is deleted." };
-    format!("{} in {}, {} backups, {}.{dry}\n", catalog.cluster, held.url, catalog.trusted.len(), size(all))
+    format!("{} in {}, {}, {}.{dry}\n", catalog.cluster, held.url, count(catalog.trusted.len(), "backup"), size(all))
 }
 
 fn body(catalog: &Catalog, plan: &Plan, all: bool) -> String {

@@ -2,7 +2,7 @@
 
 use super::args::{Cli, StatusArgs};
 use super::open::{self, CLOCK, Opened};
-use super::output::{Output, size, time};
+use super::output::{Output, count, size, time};
 use super::{entry, log};
 use crate::clock::Clock as _;
 use crate::config::ProveWhen;
@@ -73,7 +73,7 @@ fn by_store(overview: &Overview, opened: &Opened, now: DateTime<Utc>) -> String 
                     ),
                     None => "nothing proven".to_owned(),
                 };
-                format!("{proven}; {} backups, {}", catalog.trusted.len(), size(summary.sealed_bytes))
+                format!("{proven}; {}, {}", count(catalog.trusted.len(), "backup"), size(summary.sealed_bytes))
             }
             _ => "cannot be read".to_owned(),
         };
@@ -127,6 +127,7 @@ fn judge(summary: &Summary, args: &StatusArgs, now: DateTime<Utc>) -> Result<()>
     }
     match summary.findings.len() {
         0 => Ok(()),
-        count => Err(Error::new(Reason::Findings, format!("{count} findings need a person"))),
+        1 => Err(Error::new(Reason::Findings, "1 finding needs a person")),
+        number => Err(Error::new(Reason::Findings, format!("{number} findings need a person"))),
     }
 }

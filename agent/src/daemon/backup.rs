@@ -172,7 +172,7 @@ impl Run<'_> {
         let captured_at = self.clock.now();
         let id = BackupId::new(captured_at, scratch::random_u64()?);
         let mut snapshot = capture::open(&self.kit.etcd, member, &self.kit.limits, self.left()).await?;
-        let (mut fan, spool, control) = self.begin_uploads(&id)?;
+        let (mut fan, spool, control) = self.begin_uploads(&id, snapshot.expected_bytes())?;
         let streamed = tokio::select! {
             biased;
             error = fan.too_few() => return Err(error),
@@ -187,7 +187,7 @@ impl Run<'_> {
     }
 
     /// A line into each store that could be read when the run began; the others are behind from the start.
-    fn begin_uploads(&self, id: &BackupId) -> Result<(Fan, spool::Writer, spool::Control)> {
+    fn begin_uploads(&self, id: &BackupId, expected_bytes: u64) -> Result<(Fan, spool::Writer, spool::Control)> {
         let (mut stores, mut behind) = (Vec::new(), Vec::new());
         for (at, held) in self.before.stores.iter().enumerate() {
             let store = match &held.catalog {
@@ -216,7 +216,7 @@ impl Run<'_> {
         };
         let Spool { writer, readers, control } = Spool::new(&names, limits);
         let stores = stores.into_iter().zip(readers).map(|((at, store), reader)| (at, store, reader)).collect();
-        Ok((Fan::begin(self.access, id, stores, behind), writer, control))
+        Ok((Fan::begin(self.access, id, expected_bytes, stores, behind), writer, control))
     }
 
     /// From the member's stream through check and seal to the hand-over.

@@ -72,14 +72,22 @@ struct Line {
     store: Store,
     layout: Layout,
     id: BackupId,
+    expected_bytes: u64,
     events: mpsc::UnboundedSender<(usize, Event)>,
     captured: watch::Receiver<Option<Captured>>,
     prepared: watch::Receiver<Option<Arc<Prepared>>>,
 }
 
 impl Fan {
-    /// Begins the line of each of these stores; each takes its sealed bytes from its reader.
-    pub fn begin(access: &Access, id: &BackupId, stores: Vec<(usize, Store, Reader)>, behind: Vec<Behind>) -> Fan {
+    /// Begins the line of each of these stores; each takes its sealed bytes from its reader. Sealed they are hardly ever
+    /// more than the database is expected to have.
+    pub fn begin(
+        access: &Access,
+        id: &BackupId,
+        expected_bytes: u64,
+        stores: Vec<(usize, Store, Reader)>,
+        behind: Vec<Behind>,
+    ) -> Fan {
         let (tell, events) = mpsc::unbounded_channel();
         let (captured, _) = watch::channel(None);
         let (prepared, _) = watch::channel(None);
@@ -91,6 +99,7 @@ impl Fan {
                 store,
                 layout: access.layout().clone(),
                 id: id.clone(),
+                expected_bytes,
                 events: tell.clone(),
                 captured: captured.subscribe(),
                 prepared: prepared.subscribe(),
@@ -240,7 +249,7 @@ impl Line {
     }
 
     async fn work(&mut self, reader: &mut Reader) -> Result<()> {
-        let mut upload = self.store.upload(&self.layout.blob(&self.id)).await?;
+        let mut upload = self.store.upload_expecting(&self.layout.blob(&self.id), self.expected_bytes).await?;
         while let Some(piece) = reader.next().await? {
             // A part may take long: a store that is let go meanwhile is told of at once, and its upload dropped.
             tokio::select! {
