@@ -12,6 +12,7 @@ use lifeboat::error::Reason;
 use lifeboat::store::{Layout, Store, Versioning, sweep_leftovers};
 use lifeboat_policy::id::BackupId;
 use lifeboat_tests::bucket::Bucket;
+use lifeboat_tests::gcs::Gcs;
 use lifeboat_tests::pki::{Pki, Validity};
 use lifeboat_tests::s3::{Moto, READER, S3, ask, uploads};
 use serde_json::json;
@@ -251,5 +252,18 @@ fn objects_are_encrypted_at_rest_by_the_stores_key_or_by_ours() {
         assert_eq!(store.head(&blob).await.expect("our key opens it").map(|found| found.bytes), Some(6 << 20));
         let without = with(&seaweed, "ours", &[]).read_range(&blob, 10..14).await;
         without.expect_err("without the key nobody reads it");
+    });
+}
+
+#[test]
+fn a_lifecycle_that_drops_unfinished_uploads_is_told_where_google_is_asked() {
+    let bucket = Gcs::shared().bucket();
+    run(async {
+        let store = Store::open(&config(&bucket)).expect("the store opens");
+        assert_eq!(store.drops_unfinished_uploads().await.expect("it may be asked"), Some(false));
+        Gcs::shared().drop_unfinished_uploads(&bucket);
+        assert_eq!(store.drops_unfinished_uploads().await.expect("it may be asked"), Some(true));
+        let store = Store::open(&config(&S3::shared().bucket())).expect("the store opens");
+        assert_eq!(store.drops_unfinished_uploads().await.expect("nobody is asked"), None);
     });
 }

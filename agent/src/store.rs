@@ -3,6 +3,7 @@
 mod canary;
 mod create;
 mod fault;
+mod gcs;
 pub mod key;
 mod leftovers;
 mod lock;

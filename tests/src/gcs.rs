@@ -54,6 +54,8 @@ struct Contents {
     uploads: BTreeMap<String, Parts>,
     /// Of the newest object or upload.
     generation: u64,
+    /// Whether a rule drops uploads that nobody finished.
+    drops_uploads: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +94,11 @@ impl Gcs {
         let name = fresh_name();
         lock(&self.buckets).insert(name.clone(), Contents::default());
         Bucket { kind: Kind::Gcs, name, endpoint: self.endpoint.clone() }
+    }
+
+    /// Gives a bucket the lifecycle rule that drops uploads which nobody finished.
+    pub fn drop_unfinished_uploads(&self, bucket: &Bucket) {
+        lock(&self.buckets).get_mut(&bucket.name).expect("the bucket is there").drops_uploads = true;
     }
 
     /// How many uploads of a bucket are neither finished nor aborted.
@@ -152,6 +159,7 @@ impl Contents {
     fn serve(&mut self, method: &Method, asked: &Asked) -> Result<Response, Refusal> {
         let upload = asked.query.get("uploadId");
         match (method.as_str(), upload) {
+            ("GET", _) if asked.name.is_empty() && asked.query.contains_key("lifecycle") => Ok(self.lifecycle()),
             ("GET", _) if asked.name.is_empty() => Ok(self.list(&asked.query)),
             ("GET" | "HEAD", _) => self.get(asked),
             ("PUT", Some(id)) => self.put_part(id, asked),
@@ -170,6 +178,12 @@ impl Contents {
         let limit = query.get("max-keys").and_then(|keys| keys.parse().ok()).unwrap_or(1000).min(1000);
         let page = Page { prefix: text("prefix"), delimiter: text("delimiter"), after, limit };
         pages(&self.objects, &page)
+    }
+
+    fn lifecycle(&self) -> Response {
+        let action = "<Action><AbortIncompleteMultipartUpload/></Action><Condition><Age>2</Age></Condition>";
+        let rules = if self.drops_uploads { format!("<Rule>{action}</Rule>") } else { String::new() };
+        answer(&[], Body::from(format!("<LifecycleConfiguration>{rules}</LifecycleConfiguration>")))
     }
 
     fn get(&self, asked: &Asked) -> Result<Response, Refusal> {

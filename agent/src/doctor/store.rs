@@ -56,10 +56,14 @@ pub(super) async fn look(asked: &Asked<'_>, config: &StoreConfig) -> Vec<Check> 
     checks
 }
 
-/// What S3 tells of a bucket: what stands between its objects and a stolen key, and uploads that nobody finished.
+/// What S3 and Google tell of a bucket: what stands between its objects and a stolen key, and uploads that nobody finished.
 async fn look_at_bucket(asked: &Asked<'_>, config: &StoreConfig, store: &Store) -> Vec<Check> {
     let name = &config.name;
     let mut checks = Vec::new();
+    match within(store.url(), Reason::StoreTimeout, store.drops_unfinished_uploads()).await {
+        Ok(found) => checks.extend(found.map(|found| judge_lifecycle(name, found))),
+        Err(error) => checks.push(untold(name, "its lifecycle", &error)),
+    }
     match within(store.url(), Reason::StoreTimeout, store.object_lock()).await {
         Ok(None) => return checks,
         Ok(Some(found)) => match judge_lock(name, found, config.lock) {
@@ -114,6 +118,17 @@ pub(super) fn judge_versioning(name: &str, found: Versioning) -> Check {
     match found {
         Versioning::On => Check::ok(AREA, format!("{name}: the bucket keeps versions")),
         Versioning::Off | Versioning::Suspended => plain(name),
+    }
+}
+
+pub(super) fn judge_lifecycle(name: &str, drops_unfinished: bool) -> Check {
+    match drops_unfinished {
+        true => Check::ok(AREA, format!("{name}: the bucket's lifecycle drops uploads that nobody finished")),
+        false => Check::warn(
+            AREA,
+            format!("{name}: no rule of the bucket's lifecycle drops uploads that nobody finished"),
+            "a crash can leave parts that show nowhere and cost: add AbortIncompleteMultipartUpload, see stores.md",
+        ),
     }
 }
 

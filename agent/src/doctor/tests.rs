@@ -4,7 +4,9 @@ use super::canary::{Again, Canary};
 use super::certificate::{self, Certificate};
 use super::host::{Scratch, judge_scratch};
 use super::keys::{Sealing, Secret, judge_sealing, judge_secrets, judge_trust};
-use super::store::{Place, judge as judge_store, judge_leftovers, judge_lock, judge_versioning, unreached};
+use super::store::{
+    Place, judge as judge_store, judge_leftovers, judge_lifecycle, judge_lock, judge_versioning, unreached,
+};
 use super::*;
 use crate::capture::{Member, Survey};
 use crate::config::{ClusterName, Compare, Etcd, Lock, LockMode, Members, Provider};
@@ -332,6 +334,8 @@ fn locks_versions_and_unfinished_uploads_of_a_bucket_are_judged() {
         says(&[judge_versioning("main", plain)], Status::Warn, "a plain bucket");
     }
     says(&[judge_versioning("main", Versioning::On)], Status::Ok, "keeps versions");
+    says(&[judge_lifecycle("main", true)], Status::Ok, "drops uploads");
+    says(&[judge_lifecycle("main", false)], Status::Warn, "no rule of the bucket's lifecycle");
     says(&[judge_leftovers("main", 0)], Status::Ok, "no upload is left unfinished");
     says(&[judge_leftovers("main", 3)], Status::Warn, "more than a day: 3");
 }

@@ -1,6 +1,7 @@
 //! From a config's store to a client that is ready: URL, options, certificates, timeouts, retries.
 
 use super::Store;
+use super::gcs::{self, Gcs};
 use super::lock::Locking;
 use super::pace::Pace;
 use super::s3::{Keeping, S3};
@@ -22,17 +23,19 @@ const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// What talks to a store. Beside the common view S3 has one of its own, for what object_store has no call for.
+/// What talks to a store. Beside the common view S3 and Google have one of their own, for what object_store has
+/// no call for.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub objects: Arc<dyn ObjectStore>,
     pub s3: Option<S3>,
+    pub gcs: Option<Gcs>,
 }
 
 impl Client {
     /// One that has nothing beside the common view.
     fn common(objects: Arc<dyn ObjectStore>) -> Client {
-        Client { objects, s3: None }
+        Client { objects, s3: None, gcs: None }
     }
 }
 
@@ -112,9 +115,7 @@ pub(super) fn bucket(config: &StoreConfig, provider: Provider, options: &BTreeMa
     let client = client_options(config, provider)?;
     let built = match provider {
         Provider::S3 => s3_bucket(config, configured!(AmazonS3Builder, config, options, client)),
-        Provider::Gcs => configured!(GoogleCloudStorageBuilder, config, options, client)
-            .build()
-            .map(|store| Client::common(Arc::new(store))),
+        Provider::Gcs => gcs_bucket(config, configured!(GoogleCloudStorageBuilder, config, options, client)),
         Provider::Azure => configured!(MicrosoftAzureBuilder, config, options, client)
             .build()
             .map(|store| Client::common(Arc::new(store))),
@@ -138,7 +139,14 @@ fn s3_bucket(config: &StoreConfig, builder: AmazonS3Builder) -> object_store::Re
     }
     let http = connector.kept().filter(|_| !anonymous);
     let s3 = http.map(|http| S3 { store: store.clone(), http });
-    Ok(Client { objects: store, s3 })
+    Ok(Client { objects: store, s3, gcs: None })
+}
+
+fn gcs_bucket(config: &StoreConfig, builder: GoogleCloudStorageBuilder) -> object_store::Result<Client> {
+    let (base, connector) = (gcs::base(&builder), Keeping::default());
+    let store = Arc::new(builder.with_http_connector(connector.clone()).build()?);
+    let gcs = connector.kept().and_then(|http| Gcs::new(store.clone(), http, &base, config));
+    Ok(Client { objects: store, s3: None, gcs })
 }
 
 fn unknown(name: &str) -> Error {

@@ -5,12 +5,12 @@ use super::lock::Locking;
 use super::{Store, fault};
 use crate::config::LockMode;
 use crate::error::{Error, Reason, Result};
-use object_store::ClientOptions;
 use object_store::aws::AmazonS3;
 use object_store::client::ReqwestConnector;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
+use object_store::{ClientOptions, HeaderValue};
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How long a signature holds: one request with its tries.
 const SIGNED_FOR: Duration = Duration::from_secs(300);
 const TRIES: u32 = 3;
-/// Before the second try; doubled before the third.
+/// Before the second try; twice that before the third.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// The view of a bucket that only S3 has.
@@ -156,7 +156,7 @@ impl S3 {
     }
 }
 
-/// Tried again where the same request may succeed a moment later.
+/// One request, signed in its URL. Tried again, with a new signature, where it may succeed a moment later.
 pub(super) async fn ask(
     store: &AmazonS3,
     http: &HttpClient,
@@ -165,28 +165,46 @@ pub(super) async fn ask(
     query: &[(&str, &str)],
 ) -> object_store::Result<Answer> {
     let options = SignedUrlOptions::default().with_query(query.iter().copied());
-    let mut pause = PAUSE;
     let mut tries = 0;
     loop {
-        tries += 1;
         let url = store.signed_url_opts(method.clone(), path, SIGNED_FOR, &options).await?;
-        let asked = send(http, method.clone(), url.as_str()).await;
-        let again = match &asked {
-            Ok(answer) => answer.status == 429 || answer.status >= 500,
-            Err(error) => !matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown),
-        };
-        if !again || tries == TRIES {
+        let asked = send(http, method.clone(), url.as_str(), None).await;
+        tries += 1;
+        if !goes_again(&asked, tries).await {
             return asked.map_err(generic);
         }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
     }
 }
 
-async fn send(http: &HttpClient, method: Method, url: &str) -> std::result::Result<Answer, HttpError> {
+/// Whether to ask again after so many tries; if so, the pause is over.
+pub(super) async fn goes_again(asked: &std::result::Result<Answer, HttpError>, tries: u32) -> bool {
+    let worth_it = match asked {
+        Ok(answer) => answer.status == 429 || answer.status >= 500,
+        Err(error) => !matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown),
+    };
+    if !worth_it || tries >= TRIES {
+        return false;
+    }
+    tokio::time::sleep(PAUSE * tries).await;
+    true
+}
+
+/// `bearer`: what shows who asks, where the URL does not.
+pub(super) async fn send(
+    http: &HttpClient,
+    method: Method,
+    url: &str,
+    bearer: Option<&str>,
+) -> std::result::Result<Answer, HttpError> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     *request.method_mut() = method;
     *request.uri_mut() = url.parse().map_err(|why| HttpError::new(HttpErrorKind::Unknown, UriError(why)))?;
+    if let Some(bearer) = bearer.filter(|bearer| !bearer.is_empty()) {
+        let mut header = HeaderValue::try_from(format!("Bearer {bearer}"))
+            .map_err(|why| HttpError::new(HttpErrorKind::Unknown, why))?;
+        header.set_sensitive(true);
+        request.headers_mut().insert("authorization", header);
+    }
     let (head, body) = http.execute(request).await?.into_parts();
     let body = String::from_utf8_lossy(&body.bytes().await?).into_owned();
     Ok(Answer { status: head.status.as_u16(), body })
@@ -197,8 +215,8 @@ async fn send(http: &HttpClient, method: Method, url: &str) -> std::result::Resu
 #[error("the bucket's address is not one that can be asked: {0}")]
 struct UriError<E: std::error::Error>(E);
 
-fn generic(source: HttpError) -> object_store::Error {
-    object_store::Error::Generic { store: "S3", source: Box::new(source) }
+pub(super) fn generic(source: HttpError) -> object_store::Error {
+    object_store::Error::Generic { store: "bucket", source: Box::new(source) }
 }
 
 /// Whether an answer to `?object-lock` says that the bucket was made without.
