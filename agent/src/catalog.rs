@@ -155,13 +155,14 @@ impl Catalog {
             standing: entry.standing(required),
             trusted: choice::Trusted::Yes,
         });
-        // Of these nothing but the name is known, since what their manifests say is not believed: its date places them.
+        // Of these nothing but the name is known, since what their manifests say is not believed: its date places them. It
+        // says the second only, and of two backups of one second rather the unknown one counts as newer.
         let newest = self.newest().map(|entry| &entry.manifest);
         let untrusted = self.untrusted.iter().map(move |entry| Candidate {
             id: entry.id.clone(),
             lineage: newest.map(|newest| newest.lineage.clone()).unwrap_or_default(),
             revision: newest.map_or(0, |newest| newest.db.revision),
-            captured_at: entry.id.captured_at(),
+            captured_at: entry.id.captured_at() + chrono::TimeDelta::milliseconds(999),
             standing: Standing::Unproven { because: Because::NotTried },
             trusted: choice::Trusted::No(entry.why.to_string()),
         });
