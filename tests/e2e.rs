@@ -1,8 +1,10 @@
 //! End to end: the real binary against real etcds, real stores and stock tools, on good days and on bad ones.
 
 mod agents;
+mod blackout;
 mod damage;
 mod doctor;
+mod duty;
 mod equality;
 mod inspect;
 mod interrupted;

@@ -13,6 +13,7 @@
 //! raft entry even to read, and fails exactly when a backup matters most. One exception is etcd's own: a login by
 //! password goes through raft and needs a quorum, so a client certificate is the better way in.
 
+mod beside;
 mod compare;
 mod connect;
 mod explain;
@@ -23,6 +24,7 @@ mod receipt;
 mod stream;
 mod survey;
 
+pub use beside::beside;
 pub use compare::{Asked, Comparison, Reply};
 pub use connect::connect;
 pub use explain::explain;

@@ -11,6 +11,7 @@ mod keys;
 mod location;
 mod nearest;
 mod options;
+mod schedule;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ pub use store::REQUEST_TIMEOUT;
 use crate::error::{Error, Reason, Result};
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::retention::Keep;
-use lifeboat_policy::schedule::Cron;
+use lifeboat_policy::schedule::{Blackout, Cron};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -302,6 +303,10 @@ pub struct Schedule {
     pub prove: ProveWhen,
     pub prune: Option<Cron>,
     pub jitter: Duration,
+    /// When no run begins. The schedules above know it already.
+    pub blackout: Blackout,
+    /// How long an agent leaves a slot to each of those whose turn comes before its own.
+    pub take_over: Duration,
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ mod backoff;
 pub mod backup;
 mod backups;
 mod catchup;
+mod duty;
 mod equality;
 mod fan;
 mod proofs;

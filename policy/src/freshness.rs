@@ -1,7 +1,7 @@
 //! Whether the newest good backup is recent enough.
 
 use crate::moment;
-use crate::schedule::{Cron, count_between, two_slots_after};
+use crate::schedule::{Cron, count_while, two_slots_after};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub enum Freshness {
 /// With `fixed` (an `alert_after` in the config), so long after `newest`. Without (`auto`), two slots of `cron` after the
 /// slot that `newest` served, plus `limit`, the time that a run may take: one missed slot stays silent, two do not.
 /// `None` if there is no newest one.
+///
+/// Time within the blackout of `cron` does not count in either: nothing may begin then, so nothing can be late.
 #[must_use]
 pub fn deadline(
     newest: Option<DateTime<Utc>>,
@@ -36,8 +38,8 @@ pub fn deadline(
 ) -> Option<DateTime<Utc>> {
     let newest = newest?;
     Some(match fixed {
-        Some(span) => moment::after(newest, span),
-        None => moment::after(two_slots_after(cron, newest), limit),
+        Some(span) => cron.blackout().after(newest, span),
+        None => cron.blackout().after(two_slots_after(cron, newest), limit),
     })
 }
 
@@ -55,11 +57,9 @@ pub fn freshness(deadline: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Freshne
 /// at most 10,000. With no backup at all there is no first slot to count from: 1 as soon as any slot's limit has passed.
 #[must_use]
 pub fn missed_slots(cron: &Cron, newest_slot: Option<DateTime<Utc>>, now: DateTime<Utc>, limit: Duration) -> u32 {
-    // A slot is over when slot + limit < now: the slots before this instant.
-    let over = moment::before(now, limit);
     match newest_slot {
-        Some(slot) => count_between(cron, slot, over),
-        None => u32::from(cron.latest_at_or_before(over).is_some()),
+        Some(slot) => count_while(cron, slot, |missed| cron.blackout().after(missed, limit) < now),
+        None => u32::from(cron.latest_at_or_before(moment::before(now, limit)).is_some()),
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`equality`] | whether the live members agree with a backup |
 //! | [`retention`] | which backups stay, which go, and why |
 //! | [`schedule`] | when the next run is due |
+//! | [`duty`] | which of several agents serves it |
 //! | [`freshness`] | whether the newest good backup is recent enough |
 //! | [`choice`] | which backup to restore, and what a person must consent to first |
 //! | [`span`] | how durations are written |
@@ -21,6 +22,7 @@
 )]
 
 pub mod choice;
+pub mod duty;
 pub mod equality;
 pub mod freshness;
 pub mod id;

@@ -223,6 +223,13 @@ fn check_config_names_every_file_that_is_missing_or_wrong() {
     assert_eq!(next["next"]["backup"].as_array().map(Vec::len), Some(3), "{next:#}");
     assert_eq!(next["effective"]["cluster"], CLUSTER);
     assert_eq!(next["findings"].as_array().map(Vec::len), Some(3));
+    let schedule = world.field("schedule").to_owned();
+    world.set("schedule", schedule.replacen('{', "{ blackout: [\"02:00-04:30\"],", 1));
+    let next = world.json(&["check-config", "--next", "3"]);
+    let times = next["next"]["backup"].as_array().unwrap();
+    assert!(times.iter().all(|time| time.as_str().unwrap().ends_with("T04:30:00Z")), "{next:#}");
+    assert!(next["findings"].to_string().contains("every time of schedule.backup falls into it"), "{next:#}");
+    world.set("schedule", schedule);
 
     std::fs::remove_file(world.key("backup.sign.key")).unwrap();
     std::fs::write(world.key("recovery.pub"), "age1nonsense\n").unwrap();

@@ -33,14 +33,20 @@ impl fmt::Display for Member {
     }
 }
 
+impl Member {
+    /// etcd itself found that its data differs from the others'.
+    pub fn is_corrupt(&self) -> bool {
+        self.alarms.iter().any(|alarm| alarm == "CORRUPT")
+    }
+}
+
 /// Followers first, then the leader, then learners; members that lag after those, and members with a CORRUPT alarm
 /// last of all. The order does not depend on the order of the input.
 pub fn order(mut members: Vec<Member>) -> Vec<Member> {
     let newest = members.iter().map(|member| member.revision).max().unwrap_or(0);
     let lags = |member: &Member| newest.saturating_sub(member.revision) > LAGS_BEHIND;
-    let corrupt = |member: &Member| member.alarms.iter().any(|alarm| alarm == "CORRUPT");
     members.sort_by(|a, b| {
-        let rank = |m: &Member| (corrupt(m), lags(m), m.is_learner, m.is_leader, m.member_id);
+        let rank = |m: &Member| (m.is_corrupt(), lags(m), m.is_learner, m.is_leader, m.member_id);
         rank(a).cmp(&rank(b)).then_with(|| a.endpoint.cmp(&b.endpoint))
     });
     members

@@ -2,7 +2,7 @@
 
 use super::cursor::Reading;
 use super::decode::{DEFAULT_GRACE, DEFAULT_MIN_AGE, DEFAULT_MIN_PROVEN};
-use super::{Config, Role};
+use super::{Config, Role, schedule};
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::span;
 
@@ -33,6 +33,7 @@ pub(crate) fn across(config: &Config, reading: &Reading<'_>) {
     }
     floors(config, reading);
     limits(config, reading);
+    schedule::check(config, reading);
 }
 
 fn signing_keys(config: &Config, reading: &Reading<'_>) {

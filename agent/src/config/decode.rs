@@ -5,13 +5,12 @@ use super::env::{Env, OVERRIDES};
 use super::finding::Finding;
 use super::tree::{self, Node, Place};
 use super::{
-    AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, ProveWhen, Prune, Role, Schedule, SlowStore,
-    StoreConfig, check, etcd, keys, store,
+    AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, Prune, Role, SlowStore, StoreConfig, check, etcd,
+    keys, schedule, store,
 };
 use chrono_tz::Tz;
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::retention::Keep;
-use lifeboat_policy::schedule::Cron;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -52,7 +51,6 @@ const DEFAULT_LIMITS: Limits = Limits {
     prove: seconds(1800),
     slow_store: SlowStore::Spool,
 };
-const DEFAULT_JITTER: Duration = seconds(60);
 const DEFAULT_SCRATCH: &str = "/var/lib/lifeboat/scratch";
 const DEFAULT_SCRATCH_BYTES: u64 = 12 << 30;
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9797);
@@ -90,7 +88,7 @@ fn read(reading: &Reading<'_>) -> Option<Config> {
     let stores = stores.map(|c| store::read(&c)).unwrap_or_default();
     let write_quorum = fields.get("write_quorum").and_then(|c| read_write_quorum(&c, &stores)).unwrap_or(1);
     let keep = fields.get("keep").and_then(|c| read_keep(&c));
-    let schedule = read_schedule(fields.get("schedule"), time_zone);
+    let schedule = schedule::read(fields.get("schedule"), time_zone);
     let keys = fields.get("keys").map_or_else(no_keys, |c| keys::read(&c));
     let roles = match fields.get("roles") {
         Some(c) => read_roles(&c),
@@ -156,39 +154,6 @@ fn read_zone(cursor: &Cursor<'_>) -> Option<Tz> {
     let guess = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
     cursor.error(format!("unknown time zone `{}`{guess}", shown(text)), "write an IANA name: UTC, Europe/Berlin");
     None
-}
-
-fn read_cron(cursor: &Cursor<'_>, zone: Tz) -> Option<Cron> {
-    let text = cursor.text("a cron line like \"*/30 * * * *\"")?;
-    match Cron::parse(text, zone) {
-        Ok(cron) => Some(cron),
-        Err(error) => {
-            cursor.error(
-                error.to_string(),
-                "write minute, hour, day, month, weekday, with seconds before them if needed: \"*/30 * * * *\"",
-            );
-            None
-        }
-    }
-}
-
-fn read_schedule(cursor: Option<Cursor<'_>>, zone: Tz) -> Schedule {
-    let mut schedule = Schedule { backup: None, prove: ProveWhen::AfterBackup, prune: None, jitter: DEFAULT_JITTER };
-    let Some(fields) = cursor.and_then(|c| c.fields(&["backup", "prove", "prune", "jitter"])) else {
-        return schedule;
-    };
-    schedule.backup = fields.get("backup").and_then(|c| read_cron(&c, zone));
-    schedule.prune = fields.get("prune").and_then(|c| read_cron(&c, zone));
-    if let Some(c) = fields.get("prove")
-        && !matches!(&c.node.kind, tree::Kind::Scalar { text, .. } if text == "after-backup")
-        && let Some(cron) = read_cron(&c, zone)
-    {
-        schedule.prove = ProveWhen::Cron(cron);
-    }
-    if let Some(jitter) = fields.get("jitter").and_then(|c| c.duration()) {
-        schedule.jitter = jitter;
-    }
-    schedule
 }
 
 const LIMITS: &[&str] = &["backup", "stall", "stream", "compare", "prove", "slow_store"];

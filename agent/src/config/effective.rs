@@ -179,6 +179,13 @@ fn schedule(config: &Config) -> Map {
         map.put("prune", cron.to_string());
     }
     map.put("jitter", time(schedule.jitter));
+    if !schedule.blackout.is_empty() {
+        map.put(
+            "blackout",
+            schedule.blackout.texts().iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>(),
+        );
+    }
+    map.put("take_over", time(schedule.take_over));
     map
 }
 

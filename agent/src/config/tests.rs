@@ -37,7 +37,8 @@ keys:
   signing_keys: {{ backup: /run/b.key, prove: /run/p.key, prune: /run/u.key }}
   trusted_keys: {{ operator: [/etc/lifeboat/operator.sign.pub], prove: [{PUBLIC}] }}
   identity_file: /run/prove.key
-schedule: {{ backup: \"*/30 * * * *\", prove: after-backup, prune: \"17 3 * * *\", jitter: 60s }}
+schedule:
+  {{ backup: \"*/30 * * * *\", prove: after-backup, prune: \"17 3 * * *\", jitter: 60s, take_over: 5m, blackout: [\"22:00-02:00\"] }}
 limits: {{ backup: 10m, stall: 60s, stream: 5m, prove: 30m, slow_store: fail }}
 alert_after: {{ backup: auto, proof: 3h }}
 keep: {{ within: 48h, daily: 14, weekly: 8, monthly: 12, min_proven: 2 }}
@@ -119,6 +120,8 @@ fn the_smallest_config_has_every_default() {
     assert_eq!(config.prune, Prune { grace: seconds(86_400), min_age: seconds(259_200), max_deletions: 50 });
     assert_eq!(config.alert_after, AlertAfter { backup: None, proof: None });
     assert_eq!(config.schedule.jitter, seconds(60));
+    assert!(config.schedule.blackout.is_empty());
+    assert_eq!(config.schedule.take_over, seconds(120));
     assert!(matches!(config.schedule.prove, ProveWhen::AfterBackup));
     assert!(config.keep.is_none() && config.proof.level.is_none());
     assert_eq!(config.proof.scratch_dir, Path::new("/var/lib/lifeboat/scratch"));

@@ -3,6 +3,7 @@
 use super::backoff::{Backoff, LONGEST};
 use super::backup::backup;
 use super::catchup::CatchUp;
+use super::duty::Turns;
 use super::shared::Shared;
 use crate::clock::Stopwatch;
 use crate::config::Role;
@@ -12,19 +13,19 @@ use crate::metrics;
 use crate::scratch;
 use crate::setup::BackupKit;
 use chrono::{DateTime, Utc};
-use lifeboat_policy::schedule::{Cron, Due, Fired, due_unfired, jitter};
+use lifeboat_policy::schedule::{Cron, Due, Fired, due_unfired};
 use std::time::Duration;
 
 pub(super) async fn turn(shared: &Shared) -> Result<()> {
     let Some(cron) = shared.config.schedule.backup.clone() else {
         return Err(Error::new(Reason::Config, "the role backup has no schedule.backup"));
     };
-    let seed = scratch::random_u64()?;
+    let mut turns = Turns::new(scratch::random_u64()?);
     let mut backoff = Backoff::new();
     let mut catch_up = CatchUp::default();
     loop {
         shared.expect("backup", shared.config.limits.backup);
-        let wait = match backup_if_due(shared, &cron, seed, &mut catch_up).await {
+        let wait = match backup_if_due(shared, &cron, &mut turns, &mut catch_up).await {
             Ok(Some(until)) => {
                 backoff = Backoff::new();
                 if !shared.sleep_until("backup", until).await {
@@ -50,7 +51,7 @@ pub(super) async fn turn(shared: &Shared) -> Result<()> {
 async fn backup_if_due(
     shared: &Shared,
     cron: &Cron,
-    seed: u64,
+    turns: &mut Turns,
     catch_up: &mut CatchUp,
 ) -> Result<Option<DateTime<Utc>>> {
     let due = |holdings: &Holdings| {
@@ -61,7 +62,8 @@ async fn backup_if_due(
     let slot = match due(&holdings) {
         Due::NotBefore(next) => {
             // One copy, then the slot is looked at again: a backup goes before any catching up.
-            return Ok((!catch_up.step(shared, &holdings).await).then_some(next));
+            let rests = shared.config.schedule.blackout.end_at(shared.now()).is_some();
+            return Ok((rests || !catch_up.step(shared, &holdings).await).then_some(next));
         }
         Due::Now { slot, missed } => {
             if missed > 0 {
@@ -70,12 +72,11 @@ async fn backup_if_due(
             slot
         }
     };
-    // Never more than a tenth of the period, so that a short schedule is not swallowed by its own jitter.
-    let spread = shared.config.schedule.jitter.min(cron.period_near(slot) / 10);
-    if !shared.sleep("backup", jitter(slot, spread, seed)).await {
+    let wait = turns.wait(shared, cron, slot).await;
+    if !shared.sleep("backup", wait).await {
         return Ok(Some(slot));
     }
-    // Read anew after the wait: another agent may have served the slot meanwhile.
+    // Read anew after the wait: another agent may have served the slot meanwhile, or a blackout may have begun.
     let before = shared.refresh().await?;
     match due(&before) {
         Due::Now { slot: again, .. } if again == slot => {}

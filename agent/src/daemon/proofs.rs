@@ -43,6 +43,9 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
                 }
             }
         }
+        if !shared.outside_blackout("prove").await {
+            return Ok(());
+        }
         // After the wait, which promised only itself: a long proof must not look like a loop that stands still.
         shared.expect("prove", shared.config.limits.prove);
         if let Some(due) = next_to_prove(shared, &later).await {

@@ -126,6 +126,16 @@ impl Shared {
         self.sleep(name, left.min(STEP)).await
     }
 
+    /// Waits for as long as a blackout holds; `false` at once when the agent is to stop.
+    pub async fn outside_blackout(&self, name: &'static str) -> bool {
+        while let Some(end) = self.config.schedule.blackout.end_at(self.now()) {
+            if !self.sleep_until(name, end).await {
+                return false;
+            }
+        }
+        true
+    }
+
     pub fn count(&self, role: Role, took: Duration, failed: Option<crate::error::Reason>) {
         metrics::count_run(self.config.cluster.as_str(), role, took, failed);
     }

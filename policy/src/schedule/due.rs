@@ -20,11 +20,13 @@ pub enum Due {
         /// Slots between the last run and this one that nobody served, at most 10,000. They are not caught up.
         missed: u32,
     },
-    /// Not before this slot.
+    /// Not before this slot, or the end of the blackout's window.
     NotBefore(DateTime<Utc>),
 }
 
 /// Whether a run of `cron` is due at `now`, if `last_slot` is the last slot that was served.
+///
+/// Within a window of the blackout nothing is, not even what was missed before it: it is when the window ends.
 ///
 /// One catch-up at most: of several missed slots the latest is due and the others are counted. Never the same slot twice:
 /// if the clock was put back, nothing is due until the slot after `last_slot` comes. No `last_slot`: the latest is due.
@@ -34,9 +36,16 @@ pub enum Due {
 #[must_use]
 pub fn due(cron: &Cron, last_slot: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Due {
     match (cron.latest_at_or_before(now), last_slot) {
-        (Some(slot), Some(last)) if slot > last => Due::Now { slot, missed: count_between(cron, last, slot) },
-        (Some(slot), None) => Due::Now { slot, missed: 0 },
+        (Some(slot), last) if last.is_none_or(|last| slot > last) => now_or_later(cron, slot, last, now),
         (_, last) => not_before(cron.next_after(last.map_or(now, |last| last.max(now)))),
+    }
+}
+
+/// Now, unless a blackout holds. `last`: the last slot that was served before this one.
+fn now_or_later(cron: &Cron, slot: DateTime<Utc>, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Due {
+    match cron.blackout().end_at(now) {
+        Some(end) => Due::NotBefore(end),
+        None => Due::Now { slot, missed: last.map_or(0, |last| count_while(cron, last, |missed| missed < slot)) },
     }
 }
 
@@ -45,12 +54,12 @@ fn not_before(slot: Option<DateTime<Utc>>) -> Due {
     Due::NotBefore(slot.unwrap_or(DateTime::<Utc>::MAX_UTC))
 }
 
-/// The slots after `from` and before `until`, at most [`MISSED_AT_MOST`].
-pub(crate) fn count_between(cron: &Cron, from: DateTime<Utc>, until: DateTime<Utc>) -> u32 {
+/// The slots after `from` for as long as they are such, at most [`MISSED_AT_MOST`].
+pub(crate) fn count_while(cron: &Cron, from: DateTime<Utc>, are: impl Fn(DateTime<Utc>) -> bool) -> u32 {
     let mut at = from;
     for count in 0..MISSED_AT_MOST {
         match cron.next_after(at) {
-            Some(slot) if slot < until => at = slot,
+            Some(slot) if are(slot) => at = slot,
             _ => return count,
         }
     }
@@ -101,10 +110,7 @@ impl FromIterator<DateTime<Utc>> for Fired {
 #[must_use]
 pub fn due_unfired(cron: &Cron, fired: &Fired, now: DateTime<Utc>) -> Due {
     match cron.latest_at_or_before(now) {
-        Some(slot) if !fired.contains(slot) => {
-            let missed = fired.last_before(slot).map_or(0, |last| count_between(cron, last, slot));
-            Due::Now { slot, missed }
-        }
+        Some(slot) if !fired.contains(slot) => now_or_later(cron, slot, fired.last_before(slot), now),
         _ => {
             let mut next = cron.next_after(now);
             while let Some(slot) = next.filter(|slot| fired.contains(*slot)) {
@@ -125,7 +131,7 @@ pub fn jitter(slot: DateTime<Utc>, spread: Duration, seed: u64) -> Duration {
 }
 
 /// The finalizer of SplitMix64: every bit of the input moves every bit of the output.
-fn mix(n: u64) -> u64 {
+pub(crate) fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -14,7 +14,7 @@ struct Spec {
 }
 
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+pub(super) const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 const SECOND: Spec = Spec { name: "second", min: 0, max: 59, names: &[], example: "*/10" };
 const MINUTE: Spec = Spec { name: "minute", min: 0, max: 59, names: &[], example: "*/30" };

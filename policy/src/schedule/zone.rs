@@ -15,7 +15,7 @@ const CHANGE_AT_MOST: TimeDelta = TimeDelta::hours(26);
 /// How far apart to look for changes of a zone's offset. No zone changes twice within it.
 const PROBE: TimeDelta = TimeDelta::hours(12);
 
-const SECOND: TimeDelta = TimeDelta::seconds(1);
+pub(super) const SECOND: TimeDelta = TimeDelta::seconds(1);
 
 /// The civil times that match, whatever the zone.
 #[derive(Clone)]
@@ -129,7 +129,7 @@ fn first_at(c: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
 }
 
 /// The first instant after `from`, up to and including `until`, at which the zone's offset is another than just before.
-fn change_after(from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+pub(super) fn change_after(from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
     let offset = moment::offset(from, zone);
     let mut same = from;
     while same < until {
@@ -143,7 +143,7 @@ fn change_after(from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz) -> Option<D
 }
 
 /// The last instant after `from`, up to and including `until`, at which the zone's offset is another than just before.
-fn change_before(until: DateTime<Utc>, from: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+pub(super) fn change_before(until: DateTime<Utc>, from: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
     let offset = moment::offset(until, zone);
     let mut same = until;
     while same > from {

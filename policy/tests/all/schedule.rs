@@ -41,7 +41,7 @@ fn field(min: u32, max: u32) -> impl Strategy<Value = Field> {
 }
 
 #[derive(Clone, Debug)]
-struct Expression {
+pub(crate) struct Expression {
     minute: Field,
     hour: Field,
     day_of_month: Field,
@@ -50,7 +50,7 @@ struct Expression {
 }
 
 impl Expression {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let fields = [&self.minute, &self.hour, &self.day_of_month, &self.month, &self.day_of_week];
         fields.map(|field| field.text.as_str()).join(" ")
     }
@@ -67,7 +67,7 @@ impl Expression {
     }
 
     /// The slots from `from` up to `until`, by watching the clock on the wall from two days before.
-    fn slots(&self, from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz) -> Vec<DateTime<Utc>> {
+    pub(crate) fn slots(&self, from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz) -> Vec<DateTime<Utc>> {
         let shown = |t: DateTime<Utc>| t.with_timezone(&zone).naive_local();
         let every_hour = self.hour.values.len() == 24;
         let minute = TimeDelta::minutes(1);
@@ -92,7 +92,7 @@ impl Expression {
 }
 
 prop_compose! {
-    fn expressions()(
+    pub(crate) fn expressions()(
         minute in field(0, 59), hour in field(0, 23), day_of_month in field(1, 31), month in field(1, 12), day_of_week in field(0, 6),
         any_day in prop::bool::weighted(0.5), any_month in prop::bool::weighted(0.7),
     ) -> Expression {
@@ -113,7 +113,7 @@ fn offset(t: DateTime<Utc>, zone: Tz) -> TimeDelta {
 }
 
 /// An instant a day and a half before a change of the zone's clock, if it has one in that year; else New Year.
-fn before_a_change(year: i32, nth: usize, zone: Tz) -> DateTime<Utc> {
+pub(crate) fn before_a_change(year: i32, nth: usize, zone: Tz) -> DateTime<Utc> {
     let new_year = chrono::NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap().and_utc();
     let days = (0..366).map(|day| new_year + TimeDelta::days(day));
     let changes: Vec<DateTime<Utc>> =
@@ -121,7 +121,7 @@ fn before_a_change(year: i32, nth: usize, zone: Tz) -> DateTime<Utc> {
     changes.get(nth % changes.len().max(1)).copied().unwrap_or(new_year) - TimeDelta::hours(24)
 }
 
-fn forward(cron: &Cron, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+pub(crate) fn forward(cron: &Cron, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     std::iter::successors(cron.next_after(from), |t| cron.next_after(*t)).take_while(|t| *t <= until).collect()
 }
 
@@ -196,6 +196,61 @@ proptest! {
         for slots in [by_last, by_set] {
             let distinct: BTreeSet<&DateTime<Utc>> = slots.iter().collect();
             prop_assert_eq!(distinct.len(), slots.len(), "never twice");
+        }
+    }
+
+    #[test]
+    fn whoever_looks_every_minute_serves_every_slot_once_though_the_clock_is_put_back(
+        expression in expressions(), zone in zones(), year in 2020i32..2030, nth in 0usize..2,
+        jumps in prop::collection::btree_map(0i64..2880, 1i64..400, 0..6),
+    ) {
+        let Ok(cron) = Cron::parse(&expression.text(), zone) else { return Ok(()) };
+        let start = before_a_change(year, nth, zone);
+        let (mut fired, mut served, mut jumps) = (Fired::default(), vec![], jumps);
+        let mut minute = 0;
+        while minute <= 2880 {
+            let now = start + TimeDelta::minutes(minute);
+            if let Due::Now { slot, .. } = due_unfired(&cron, &fired, now) {
+                served.push(slot);
+                fired.record(slot);
+            }
+            minute = jumps.remove(&minute).map_or(minute + 1, |back| minute - back);
+        }
+        let distinct: BTreeSet<DateTime<Utc>> = served.iter().copied().collect();
+        prop_assert_eq!(distinct.len(), served.len(), "never twice");
+        let seen: Vec<_> = distinct.into_iter().filter(|slot| *slot > start).collect();
+        prop_assert_eq!(seen, expression.slots(start, start + TimeDelta::days(2), zone), "and none left out");
+    }
+
+    #[test]
+    fn a_skipped_time_runs_once_when_the_clock_has_passed_it_and_a_repeated_one_the_first_time(
+        zone in zones(), year in 1990i32..2038, nth in 0usize..4, part in 0.0f64..1.0,
+    ) {
+        let day = before_a_change(year, nth, zone);
+        let minutes = (1..5760).map(|n| day + TimeDelta::minutes(n));
+        let minute = TimeDelta::minutes(1);
+        let Some(change) = minutes.into_iter().find(|t| offset(*t, zone) != offset(*t - minute, zone)) else { return Ok(()) };
+        let moved = (offset(change, zone) - offset(change - minute, zone)).num_minutes();
+        let into = TimeDelta::minutes((moved.abs() as f64 * part) as i64);
+        let wall = |t: DateTime<Utc>| t.with_timezone(&zone).naive_local();
+        let at = |expr: String| Cron::parse(&expr, zone).unwrap();
+        let has = |cron: &Cron, t: DateTime<Utc>| cron.latest_at_or_before(t) == Some(t);
+        if moved > 0 {
+            let skipped = wall(change - minute) + minute + into;
+            let daily = at(format!("{} {} * * *", skipped.minute(), skipped.hour()));
+            prop_assert_eq!(daily.next_after(change - minute), Some(change));
+            let again = wall(daily.next_after(change).unwrap());
+            prop_assert_eq!((again.hour(), again.minute()), (skipped.hour(), skipped.minute()), "once");
+            let hourly = at(format!("{} * * * *", skipped.minute()));
+            prop_assert_eq!(has(&hourly, change), wall(change).minute() == skipped.minute(), "where every hour counts it is none");
+        } else {
+            let first = change - TimeDelta::minutes(-moved) + into;
+            let second = change + into;
+            prop_assert_eq!(wall(first), wall(second));
+            let daily = at(format!("{} {} * * *", wall(first).minute(), wall(first).hour()));
+            prop_assert!(has(&daily, first) && !has(&daily, second));
+            let hourly = at(format!("{} * * * *", wall(first).minute()));
+            prop_assert!(has(&hourly, first) && has(&hourly, second), "both halves");
         }
     }
 

@@ -233,6 +233,31 @@ fn a_wrong_zone_and_address_are_explained() {
 }
 
 #[test]
+fn a_blackout_moves_every_schedule_and_its_windows_are_explained() {
+    let with = |blackout: &str| smallest().replace("schedule: { ", &format!("schedule: {{ blackout: {blackout}, "));
+    let (config, warnings) = good(&with("[\"22:00-04:00\", sat 00:00-24:00]"), &control_plane());
+    assert_eq!(warnings, Vec::<String>::new());
+    let monday = chrono::DateTime::parse_from_rfc3339("2026-11-23T21:40:00Z").unwrap().to_utc();
+    let next = config.schedule.backup.as_ref().unwrap().next_after(monday).unwrap();
+    assert_eq!(next.to_rfc3339(), "2026-11-24T04:00:00+00:00");
+    assert_eq!(config.schedule.blackout.texts(), ["22:00-04:00", "sat 00:00-24:00"]);
+    let told = |blackout: &str| {
+        let findings = bad(&with(blackout), &control_plane());
+        findings.iter().map(|finding| format!("{finding}\n")).collect::<String>()
+    };
+    holds(&told("22:00-04:00"), &["schedule.blackout: expected a list of windows, found text"]);
+    holds(
+        &told("[\"22:00-04:00\", caturday 22:00-04:00]"),
+        &["schedule.blackout[1]: `caturday 22:00-04:00` is no window"],
+    );
+    holds(&told("[00:00-24:00]"), &["schedule.blackout: the windows cover the whole week: nothing would ever run"]);
+    let nightly = with("[\"22:00-04:00\"]").replace("*/30 * * * *", "0 2 * * *");
+    let (_, warnings) = good(&nightly, &control_plane());
+    let moved = "schedule.blackout: every time of schedule.backup falls into it: backup runs only when a window ends";
+    holds(&warnings.join("\n"), &[moved]);
+}
+
+#[test]
 fn the_environment_overrides_single_fields() {
     let env = vars(&[
         ("LIFEBOAT_CLUSTER", "other"),
