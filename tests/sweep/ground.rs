@@ -152,9 +152,10 @@ impl Ground {
         let tombstone = Tombstone {
             binding: note::binding::<Tombstone>(&self.layout, &key, &signer),
             id: entry.id().clone(),
-            manifest_sha256: entry.manifest_sha256,
+            manifest_sha256: Some(entry.manifest_sha256),
             at,
             reason: "a test".to_owned(),
+            asked: false,
             agent_version: "0".to_owned(),
         };
         let prepared = note::prepare(&tombstone, &key, &signer).expect("it can be signed");

@@ -64,7 +64,7 @@ fn in_store(found: &Trusted, url: &str, account: &In<'_>, single: bool) -> Strin
     if !reasons.is_empty() {
         text.push_str(&format!("retention  {}\n", reasons.join("; ")));
     }
-    for (tombstone, _) in &entry.tombstones {
+    for (tombstone, _) in entry.marks() {
         text.push_str(&format!("marked     {} to be deleted: {}\n", time(tombstone.at), tombstone.reason));
     }
     text
