@@ -188,5 +188,5 @@ fn tombstone(
 /// Marks a backup for deletion because a person asked for it.
 pub async fn ask(reader: &Reader, signer: &Signer, entry: &Trusted, reason: &str, now: DateTime<Utc>) -> Result<()> {
     let prepared = tombstone(reader, signer, entry.id(), Some(entry.manifest_sha256), reason.to_owned(), now)?;
-    prepared.store(reader.store()).await.map(drop)
+    prepared.store_and_check(reader.store()).await.map(drop)
 }

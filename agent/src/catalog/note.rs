@@ -50,6 +50,22 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// The same, and read back: for what a person is told that it holds from now on.
+    pub async fn store_and_check(self, store: &Store) -> Result<Digest> {
+        let (key, json, signature) = (self.key.clone(), self.json.clone(), self.signature.clone());
+        let stored = self.store(store).await?;
+        for (key, sent, cap) in [(key.signature(), signature, SIGNATURE_CAP), (key, json, JSON_CAP)] {
+            if store.read(&key, cap).await? != sent {
+                return Err(Error::new(Reason::Damaged, format!("{key} is not what was written"))
+                    .on("read back", &key)
+                    .hint("it counts for nothing and does no harm; do the same again"));
+            }
+        }
+        Ok(stored)
+    }
+}
+
 /// Believes bytes only when a trusted key of the kind's own role signed them, for this cluster and this very place.
 pub fn open<S: Signed>(
     trust: &Trust,

@@ -326,11 +326,12 @@ fn by_manifest<S>(
     let mut sorted: BTreeMap<Digest, Vec<(S, DateTime<Utc>)>> = BTreeMap::new();
     for (opened, key, modified) in notes {
         match opened {
-            Ok((note, _)) => match of(&note) {
-                Some(manifest) => sorted.entry(manifest).or_default().push((note, modified)),
-                // Of an orphan, which has no manifest.
-                None => {}
-            },
+            // That of an orphan has no manifest.
+            Ok((note, _)) => {
+                if let Some(manifest) = of(&note) {
+                    sorted.entry(manifest).or_default().push((note, modified));
+                }
+            }
             Err(why) => strays.push(Stray { path: key.to_string(), why }),
         }
     }
