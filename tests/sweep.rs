@@ -3,6 +3,7 @@
 
 mod ground;
 mod invariants;
+mod pair;
 
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ enum Act {
     Read,
     Prune,
     Fetch,
+    Hold,
+    Ask,
 }
 
 #[test]
@@ -43,13 +46,28 @@ fn fetching_survives_every_fault_of_every_operation() {
     sweep(Act::Fetch, 15);
 }
 
+#[test]
+fn holding_survives_every_fault_of_every_operation() {
+    sweep(Act::Hold, 8);
+}
+
+#[test]
+fn asking_for_a_deletion_survives_every_fault_of_every_operation() {
+    sweep(Act::Ask, 8);
+}
+
+#[test]
+fn two_pruners_at_once_delete_no_more_than_one_would() {
+    pair::both_at_once();
+}
+
 /// At least so many operations fail, or the sweep has missed its aim.
 fn sweep(act: Act, least: u64) {
     // Where time stands still the pauses between tries cost nothing. A fetch has a thread of its own that waits for bytes,
     // and while one works time does not move by itself.
     let runtime = match act {
         Act::Fetch => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build(),
-        Act::Publish | Act::Read | Act::Prune => {
+        Act::Publish | Act::Read | Act::Prune | Act::Hold | Act::Ask => {
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
         }
     };
@@ -91,6 +109,8 @@ async fn run(ground: &Ground, act: Act, store: Store) -> Result<Outcome> {
         Act::Read => ground.read(&store).await.map(Outcome::Seen),
         Act::Prune => ground.prune(&store).await.map(|_| Outcome::Pruned),
         Act::Fetch => ground.fetch(&store).await.map(Outcome::Fetched),
+        Act::Hold => ground.hold(&store, 1).await.map(|()| Outcome::Held),
+        Act::Ask => ground.ask(&store, 2).await.map(|()| Outcome::Asked),
     };
     if let Err(error) = &outcome {
         assert_ne!(error.reason, Reason::Internal, "{act:?}: {error}");

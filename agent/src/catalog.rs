@@ -11,21 +11,26 @@
 pub mod manifest;
 mod merge;
 pub mod note;
+mod orphan;
 pub(crate) mod publish;
 mod read;
+pub mod wish;
 
 use crate::config::ClusterName;
 use crate::digest::Digest;
 use crate::keys::Distrust;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::choice::{self, Candidate};
+use lifeboat_policy::hold::{self, Held, HoldFact};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Because, Level, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
 use manifest::{Manifest, Tombstone, Verdict};
 use std::collections::BTreeSet;
+use wish::{Ack, Hold, HoldAction};
 
 pub use merge::merge;
+pub use orphan::Orphan;
 pub use publish::{Captured, Draft, Prepared, Uploaded, place, prepare, read_back};
 pub use read::Reader;
 
@@ -40,6 +45,8 @@ pub struct Trusted {
     pub verdicts: Vec<Verdict>,
     /// Trusted tombstones for exactly this manifest, with the store's time of each, oldest first.
     pub tombstones: Vec<(Tombstone, DateTime<Utc>)>,
+    /// Trusted holds and releases of exactly this manifest, with the store's time of each, oldest first.
+    pub holds: Vec<(Hold, DateTime<Utc>)>,
 }
 
 /// A listed backup that does not count, and why.
@@ -49,7 +56,7 @@ pub struct Untrusted {
     pub why: Distrust,
 }
 
-/// A signed-looking note (verdict, tombstone) that does not count, and why.
+/// A signed-looking note (verdict, tombstone, hold, acknowledgement) that does not count, and why.
 #[derive(Clone, Debug)]
 pub struct Stray {
     pub path: String,
@@ -65,8 +72,10 @@ pub struct Catalog {
     pub trusted: Vec<Trusted>,
     pub untrusted: Vec<Untrusted>,
     pub strays: Vec<Stray>,
-    /// Blobs without a manifest: uploads under way, or left by a crash.
-    pub orphans: Vec<BackupId>,
+    /// What stands without a manifest: uploads under way, or left by a crash, or by a deletion that was cut short.
+    pub orphans: Vec<Orphan>,
+    /// Findings that the operator accepted, oldest first.
+    pub acks: Vec<Ack>,
     /// Objects below the cluster's folder that are not ours; never touched.
     pub foreign: usize,
     /// Parents named by trusted manifests that are neither there nor tombstoned.
@@ -95,28 +104,49 @@ impl Trusted {
         standing(&facts, required, self.manifest.unprovable.is_some())
     }
 
-    pub fn facts(&self, required: Level, grace: std::time::Duration) -> Facts {
+    /// What retention is told of it at `now`.
+    pub fn facts(&self, required: Level, grace: std::time::Duration, now: DateTime<Utc>) -> Facts {
         Facts {
             id: self.id().clone(),
             lineage: self.manifest.lineage.clone(),
             revision: self.manifest.db.revision,
             captured_at: self.manifest.captured_at,
             standing: self.standing(required),
-            hold: None,
+            hold: self.held(now).map(|held| held.words()),
             tombstone: self.tombstone(grace),
             sealed_bytes: self.manifest.sealed.bytes,
         }
     }
 
-    /// The oldest tombstone, with the grace counted by our clock and by the store's: the store's may only delay.
+    /// What a finding of this kind is about, if it speaks of this backup.
+    pub fn finding(&self, kind: &str) -> wish::About {
+        wish::About::new(kind, format!("{} {}", self.id(), self.manifest_sha256))
+    }
+
+    /// The hold that counts at `now`.
+    pub fn held(&self, now: DateTime<Utc>) -> Option<Held> {
+        let facts: Vec<HoldFact> = self.holds.iter().map(|(hold, _)| hold.fact()).collect();
+        hold::held(&facts, now)
+    }
+
+    /// The tombstones that count. A hold, even one that has ended since, undid those that stood when it was made: what is
+    /// to go after it is marked anew and waits anew.
+    pub fn marks(&self) -> impl Iterator<Item = &(Tombstone, DateTime<Utc>)> {
+        let holds = self.holds.iter().filter(|(hold, _)| hold.action == HoldAction::Hold);
+        let undone = holds.map(|(hold, stored)| hold.at.max(*stored)).max();
+        self.tombstones.iter().filter(move |(tombstone, _)| undone.is_none_or(|undone| tombstone.at > undone))
+    }
+
+    /// The oldest tombstone, with the grace counted by our clock and by the store's: the store's may only delay. One that a
+    /// person asked for goes before those of a plan.
     pub fn tombstone(&self, grace: std::time::Duration) -> Option<TombstoneFact> {
-        self.tombstones
-            .iter()
+        self.marks()
             .map(|(tombstone, stored)| TombstoneFact {
                 at: tombstone.at,
                 deletable_from: tombstone.at.max(*stored) + grace,
+                asked: tombstone.asked,
             })
-            .min_by_key(|fact| fact.deletable_from)
+            .min_by_key(|fact| (!fact.asked, fact.deletable_from))
     }
 }
 
@@ -133,8 +163,14 @@ impl Catalog {
         self.trusted.iter().find(|entry| matches!(entry.standing(required), Standing::Proven { .. }))
     }
 
-    pub fn facts(&self, required: Level, grace: std::time::Duration) -> Vec<Facts> {
-        self.trusted.iter().map(|entry| entry.facts(required, grace)).collect()
+    pub fn facts(&self, required: Level, grace: std::time::Duration, now: DateTime<Utc>) -> Vec<Facts> {
+        self.trusted.iter().map(|entry| entry.facts(required, grace, now)).collect()
+    }
+
+    /// The backups whose finding of this kind the operator acknowledged: of this very manifest, so that a new one counts anew.
+    pub fn acked(&self, kind: &str) -> BTreeSet<BackupId> {
+        let acked = |entry: &&Trusted| self.acks.iter().any(|ack| ack.finding == entry.finding(kind));
+        self.trusted.iter().filter(acked).map(|entry| entry.id().clone()).collect()
     }
 
     /// Trusted entries that no other trusted entry names as its parent: what a new manifest builds on.
@@ -188,6 +224,7 @@ pub(crate) mod sample {
             untrusted: Vec::new(),
             strays: Vec::new(),
             orphans: Vec::new(),
+            acks: Vec::new(),
             foreign: 0,
             missing_parents: Vec::new(),
             tombstoned: std::collections::BTreeSet::new(),
@@ -243,6 +280,13 @@ pub(crate) mod sample {
             agent_version: "0".to_owned(),
             parents: Vec::new(),
         };
-        Trusted { manifest, manifest_sha256: digest, present: true, verdicts: Vec::new(), tombstones: Vec::new() }
+        Trusted {
+            manifest,
+            manifest_sha256: digest,
+            present: true,
+            verdicts: Vec::new(),
+            tombstones: Vec::new(),
+            holds: Vec::new(),
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! The command line: what a person may ask, and how the answer leaves.
 
+mod ack;
 mod args;
 mod backup;
 mod check_config;
 mod copy;
+mod delete;
 mod doctor;
 mod entry;
 mod exit_codes;
+mod hold;
 mod inspect;
 mod keygen;
 mod list;
@@ -91,6 +94,10 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Prove(args) => prove::prove(cli, args, output).await,
             Command::Restore(args) => restore::restore(cli, args, output).await,
             Command::Prune(args) => prune::prune(cli, args, output).await,
+            Command::Hold(args) => hold::hold(cli, args, output).await,
+            Command::Release(args) => hold::release(cli, args, output).await,
+            Command::Delete(args) => delete::delete(cli, args, output).await,
+            Command::Ack(args) => ack::ack(cli, args, output).await,
             Command::Copy(args) => copy::copy(cli, args, output).await,
             Command::Doctor => doctor::doctor(cli, output).await,
             // Carried out above.

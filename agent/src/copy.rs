@@ -18,6 +18,7 @@ use crate::error::{Error, Reason, Result};
 use crate::fetch;
 use crate::store::{ObjectKey, Store, Upload};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 pub use history::{Item, Note, Step, difference, note};
@@ -40,7 +41,7 @@ pub enum Copied {
 /// Copies one backup: blob, sums, read back, signature, a last look, manifest.
 ///
 /// Its verdicts stay behind. They tell what *that* store gave back when it was asked: the copy is judged by a proof of
-/// its own.
+/// its own. Its holds come along, before the manifest: what a person keeps is kept in every store.
 pub async fn backup(from: &Reader, to: &Store, entry: &Trusted, progress: &(dyn Fn(u64) + Sync)) -> Result<Copied> {
     let (layout, manifest) = (from.layout(), &entry.manifest);
     let (json, signature) = from.signed(entry).await?;
@@ -51,14 +52,35 @@ pub async fn backup(from: &Reader, to: &Store, entry: &Trusted, progress: &(dyn 
             send(from, to, entry, &blob, progress).await?;
             Copied::Whole
         }
-        Some(found) if found.bytes == manifest.sealed.bytes => Copied::Resumed,
+        Some(found) if found.bytes == manifest.sealed.bytes => {
+            not_being_swept(from, to, entry, found.modified).await?;
+            Copied::Resumed
+        }
         Some(found) => return Err(another(to, &blob, found.bytes, manifest.sealed.bytes)),
     };
     // The sums are checked against the signed manifest when they are read, here as in the source.
     to.create(&sums_key, sums).await?;
     fetch::sealed(to, layout, entry, None, &|_| {}).await?;
+    for (hold, _) in &entry.holds {
+        if let Some((id, _, key)) = layout.parse(&hold.binding.path) {
+            history::note(from.store(), to, &Note { id, key }).await?;
+        }
+    }
     commit(to, layout, entry.id(), manifest.sealed.bytes, json, signature).await?;
     Ok(copied)
+}
+
+/// What a copy finds of an earlier try may be marked as left behind. Prune would delete it while a manifest is put beside
+/// it, so it is not built upon: whether the tombstone counts there is not asked, since waiting does no harm.
+async fn not_being_swept(from: &Reader, to: &Store, entry: &Trusted, written: DateTime<Utc>) -> Result<()> {
+    let marks = to.list(&from.layout().tombstones(entry.id())).await?;
+    if marks.iter().all(|mark| mark.modified < written) {
+        return Ok(());
+    }
+    let text = format!("what stands of {} in {} is marked for deletion", entry.id(), to.url());
+    Err(Error::new(Reason::StoreConflict, text)
+        .on("copy", entry.id())
+        .hint("prune takes it there after its grace; copy again after that"))
 }
 
 /// Streams the sealed object across. It becomes visible only when its whole digest was right.

@@ -51,6 +51,7 @@ reasons! {
     ConsentMissing = "consent_missing", 7;
     PruneFrozen = "prune_frozen", 7;
     NoTrust = "no_trust", 7;
+    Guarded = "guarded", 7;
     Damaged = "damaged", 8;
     Unsigned = "unsigned", 8;
     ObjectMissing = "object_missing", 8;

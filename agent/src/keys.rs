@@ -99,6 +99,10 @@ pub enum Distrust {
     BadSignature,
     #[error("no trusted {0} key signed it")]
     WrongKey(&'static str),
+    #[error("the {0} key signed it, which may not say that")]
+    NotAllowed(&'static str),
+    #[error("it is dated {0}, which is in the future")]
+    FromTheFuture(String),
     #[error("it is not what its name says: {0}")]
     Unbound(String),
     #[error("it cannot be read: {0}")]
@@ -149,6 +153,11 @@ impl Trust {
     /// Whether anything that this role signed could count here.
     pub fn has(&self, role: Role) -> bool {
         self.keys.get(&role).is_some_and(|keys| !keys.is_empty())
+    }
+
+    /// The role that a key is trusted for.
+    pub fn role_of(&self, key: &PublicKey) -> Option<Role> {
+        self.keys.iter().find(|(_, keys)| keys.contains(key)).map(|(role, _)| *role)
     }
 
     /// The fingerprint of the trusted key of that role that signed exactly these bytes.

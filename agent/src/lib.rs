@@ -28,6 +28,7 @@ pub mod setup;
 pub mod spool;
 pub mod store;
 pub mod summary;
+pub mod wish;
 
 /// Pages for people who run or change Lifeboat.
 pub mod docs {

@@ -228,6 +228,11 @@ pub fn signer(config: &Config, role: Role) -> Result<Signer> {
     Signer::from_file(path)
 }
 
+/// How long an upload without a manifest is left alone: never less than a run may take.
+pub fn orphan_grace(config: &Config) -> Duration {
+    config.prune.grace.max(config.limits.backup)
+}
+
 /// Everything that a backup needs beyond the store.
 pub struct BackupKit {
     pub etcd: config::Etcd,

@@ -63,6 +63,14 @@ pub struct Found {
     pub e_tag: Option<String>,
 }
 
+/// What became of an object that was to be removed.
+#[derive(Debug)]
+pub enum Removal {
+    Gone,
+    /// The store keeps it until its lock ends.
+    Locked(Error),
+}
+
 impl Store {
     pub fn name(&self) -> &str {
         &self.name
@@ -184,8 +192,20 @@ impl Store {
         Ok(names)
     }
 
-    /// Removes one of our objects. Only `prune` calls this, with keys that a plan named, and `doctor`, with its
-    /// own canaries. One that is gone already is fine.
+    /// Removes one of our objects, unless it is locked, which is no failure. Only `prune` calls this, with keys that a plan
+    /// or an orphan named. One that is gone already is fine.
+    pub async fn remove(&self, key: &ObjectKey) -> Result<Removal> {
+        self.count("delete");
+        match self.inner().delete(&key.below(&self.prefix)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(Removal::Gone),
+            Err(source) if fault::is_locked(&source) => {
+                Ok(Removal::Locked(fault::classify("delete", key.as_str(), &self.url, source)))
+            }
+            Err(source) => Err(self.failed("delete", key.as_str(), source)),
+        }
+    }
+
+    /// Removes one of our objects: `doctor` does, to try what it may. One that is gone already is fine.
     pub async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.count("delete");
         match self.inner().delete(&key.below(&self.prefix)).await {

@@ -1,6 +1,7 @@
 //! The one sentence, and what stands behind it: computed from the catalog alone, so that every agent says the same.
 
 use crate::catalog::manifest::{Equality, Manifest};
+use crate::catalog::wish::{About, Ack};
 use crate::catalog::{Catalog, Trusted};
 use crate::config::Config;
 use crate::copy;
@@ -69,11 +70,16 @@ pub struct Finding {
     pub kind: &'static str,
     pub what: String,
     pub hint: &'static str,
+    /// What an acknowledgement would name; absent where it passes by itself.
+    pub about: Option<About>,
 }
 
 /// Every kind there is, so that its series exist before anything is found.
-pub const FINDING_KINDS: [&str; 7] =
-    ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing", "store_behind"];
+pub const FINDING_KINDS: [&str; 8] =
+    ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing", "store_behind", SHRUNK];
+
+/// The newest backup holds far less than the one before it: prune waits until a person has looked.
+pub const SHRUNK: &str = "shrunk";
 
 /// Every way in which prune can be frozen against the operator's wish. Having no `keep` is a wish.
 pub const FREEZES: [&str; 3] = ["nothing_proven", "clock_ahead", "too_many"];
@@ -90,6 +96,8 @@ pub struct Summary {
     /// By `proven`, `unproven`, `failed`, `untrusted`.
     pub counts: BTreeMap<&'static str, usize>,
     pub findings: Vec<Finding>,
+    /// What the operator has seen and accepted, and by which acknowledgement.
+    pub acknowledged: Vec<(Finding, Ack)>,
     pub sealed_bytes: u64,
     /// `None` where no rules are known.
     pub plan: Option<Plan>,
@@ -116,7 +124,7 @@ pub fn overview(holdings: &Holdings, yardstick: &Yardstick, now: DateTime<Utc>) 
         return Overview { whole: only.clone(), stores, tasks: Vec::new() };
     }
     let tasks = copy::plan(holdings, yardstick.required, now);
-    let mut findings: Vec<Finding> = Vec::new();
+    let (mut findings, mut acknowledged): (Vec<Finding>, Vec<(Finding, Ack)>) = (Vec::new(), Vec::new());
     for (held, summary) in holdings.stores.iter().zip(&stores) {
         for finding in summary.iter().flat_map(|summary| &summary.findings) {
             let finding = finding.clone().in_store(&held.name);
@@ -124,16 +132,22 @@ pub fn overview(holdings: &Holdings, yardstick: &Yardstick, now: DateTime<Utc>) 
                 findings.push(finding);
             }
         }
+        for (finding, ack) in summary.iter().flat_map(|summary| &summary.acknowledged) {
+            let finding = finding.clone().in_store(&held.name);
+            if !acknowledged.iter().any(|(known, _)| *known == finding) {
+                acknowledged.push((finding, ack.clone()));
+            }
+        }
     }
     findings.extend(behind(holdings, &tasks));
-    let whole = Summary { findings, ..summarize(&holdings.merged, yardstick, None, now) };
+    let whole = Summary { findings, acknowledged, ..summarize(&holdings.merged, yardstick, None, now) };
     Overview { whole, stores, tasks }
 }
 
 /// Stores that lack what they should hold, or of which nothing can be said.
 fn behind(holdings: &Holdings, tasks: &[copy::Task]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut add = |what, hint| findings.push(Finding { kind: "store_behind", what, hint });
+    let mut add = |what, hint| findings.push(Finding { kind: "store_behind", what, hint, about: None });
     for (at, held) in holdings.stores.iter().enumerate() {
         let missing: Vec<&copy::Task> = tasks.iter().filter(|task| task.to == at).collect();
         match (&held.catalog, missing.first()) {
@@ -155,10 +169,17 @@ fn behind(holdings: &Holdings, tasks: &[copy::Task]) -> Vec<Finding> {
 }
 
 impl Finding {
+    /// That this backup, the newest, collapsed against the one before it; `what` says how.
+    pub fn shrunk(entry: &Trusted, what: String) -> Finding {
+        let hint =
+            "look at what was deleted from etcd; if it was meant: `lifeboat ack FINDING --reason R`, and prune goes on";
+        Finding { kind: SHRUNK, what, hint, about: Some(entry.finding(SHRUNK)) }
+    }
+
     /// Names the store, where the finding is one store's own.
     fn in_store(self, name: &str) -> Finding {
         match self.kind {
-            "proof_failed" | "missing" | "unsigned" => {
+            "proof_failed" | "missing" | "unsigned" | SHRUNK => {
                 Finding { what: format!("in store {name}: {}", self.what), ..self }
             }
             _ => self,
@@ -169,6 +190,7 @@ impl Finding {
 /// One catalog, measured. `rules` are those of its store.
 pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>, now: DateTime<Utc>) -> Summary {
     let newest = catalog.newest();
+    let (findings, acknowledged) = judged(findings(catalog, yardstick.required), &catalog.acks);
     let restorable = catalog.newest_proven(yardstick.required).and_then(|entry| restorable(entry, yardstick.required));
     let slot = |entry: &Trusted| entry.manifest.slot.unwrap_or(entry.manifest.captured_at);
     let proven_slot = catalog.newest_proven(yardstick.required).map(slot);
@@ -189,7 +211,8 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>
             .as_ref()
             .map_or(0, |cron| freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)),
         counts: counts(catalog, yardstick.required),
-        findings: findings(catalog, yardstick.required),
+        findings,
+        acknowledged,
         sealed_bytes: catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum(),
         plan: rules.map(|rules| plan(catalog, yardstick.required, rules, now)),
         restorable,
@@ -204,7 +227,7 @@ pub fn deadline_since(yardstick: &Yardstick, since: DateTime<Utc>) -> Option<Dat
 
 /// The retention plan for a catalog, as `prune` would carry it out.
 pub fn plan(catalog: &Catalog, required: Level, rules: &Rules, now: DateTime<Utc>) -> Plan {
-    retention::plan(&catalog.facts(required, rules.grace), rules, now)
+    retention::plan(&catalog.facts(required, rules.grace, now), rules, now)
 }
 
 fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
@@ -238,15 +261,28 @@ fn counts(catalog: &Catalog, required: Level) -> BTreeMap<&'static str, usize> {
     counts
 }
 
+/// Findings apart from those that were acknowledged. The latest acknowledgement speaks.
+fn judged(all: Vec<Finding>, acks: &[Ack]) -> (Vec<Finding>, Vec<(Finding, Ack)>) {
+    let (mut open, mut acknowledged) = (Vec::new(), Vec::new());
+    for finding in all {
+        match acks.iter().rfind(|ack| finding.about.as_ref() == Some(&ack.finding)) {
+            Some(ack) => acknowledged.push((finding, ack.clone())),
+            None => open.push(finding),
+        }
+    }
+    (open, acknowledged)
+}
+
 fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut add = |kind, what, hint| findings.push(Finding { kind, what, hint });
+    let mut add = |kind, about: About, what, hint| findings.push(Finding { kind, what, hint, about: Some(about) });
     for entry in &catalog.trusted {
         let id = entry.id();
         if let Standing::Failed { level, at } = entry.standing(required) {
             let what = format!("backup {id} failed its proof at {level}, {}", at.format("%Y-%m-%d %H:%M"));
             add(
                 "proof_failed",
+                entry.finding("proof_failed"),
                 what,
                 "see `lifeboat show` for the step that failed; the backups before it are untouched",
             );
@@ -254,6 +290,7 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         if !entry.present {
             add(
                 "missing",
+                entry.finding("missing"),
                 format!("the data of backup {id} is missing from the store"),
                 "it cannot be restored; find out who deleted it",
             );
@@ -261,25 +298,32 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         if let Some(what) = diverged(&entry.manifest) {
             add(
                 "diverged",
+                entry.finding("diverged"),
                 format!("backup {id}: {what}"),
                 "one member's data is not the others': `etcdctl endpoint hashkv --cluster` shows whose; replace that member",
             );
         }
     }
     // An alarm that a later backup no longer saw is over.
-    for alarm in catalog.newest().iter().flat_map(|newest| &newest.manifest.etcd.alarms) {
-        add("alarm", format!("etcd raised {alarm} when the newest backup was taken"), alarm_hint(alarm));
+    for (newest, alarm) in
+        catalog.newest().iter().flat_map(|entry| entry.manifest.etcd.alarms.iter().map(move |a| (entry, a)))
+    {
+        let about = About::new("alarm", format!("{} {alarm}", newest.finding("alarm").subject));
+        add("alarm", about, format!("etcd raised {alarm} when the newest backup was taken"), alarm_hint(alarm));
     }
     for untrusted in &catalog.untrusted {
         let what = format!("backup {} does not count: {}", untrusted.id, untrusted.why);
-        add("unsigned", what, trust_hint(&untrusted.why));
+        let about = About::new("unsigned", format!("{}/backups/{}/manifest.json", catalog.cluster, untrusted.id));
+        add("unsigned", about, what, trust_hint(&untrusted.why));
     }
     for stray in &catalog.strays {
-        add("unsigned", format!("{} does not count: {}", stray.path, stray.why), trust_hint(&stray.why));
+        let what = format!("{} does not count: {}", stray.path, stray.why);
+        add("unsigned", About::new("unsigned", stray.path.clone()), what, trust_hint(&stray.why));
     }
     for id in &catalog.missing_parents {
         let what = format!("backup {id} is named by a later one, but is gone without a signed tombstone");
-        add("history_broken", what, "somebody or something else deleted it; check who may delete in this store");
+        let about = About::new("history_broken", id.to_string());
+        add("history_broken", about, what, "somebody or something else deleted it; check who may delete in this store");
     }
     findings
 }
@@ -311,6 +355,10 @@ fn trust_hint(why: &Distrust) -> &'static str {
     match why {
         Distrust::NoKey(_) | Distrust::WrongKey(_) => {
             "add the signer's public key under keys.trusted_keys, if it is yours"
+        }
+        Distrust::FromTheFuture(_) => "set the clock of whoever wrote it; it counts for nothing until then",
+        Distrust::NotAllowed(_) => {
+            "only the operator's key may release, accept or ask for a deletion; find out who tried"
         }
         _ => "nobody should write here but lifeboat; find out who did",
     }

@@ -9,6 +9,7 @@
 //! | [`id`] | what a backup is called, and which one a person means |
 //! | [`proof`] | what the verdicts on a backup come to |
 //! | [`equality`] | whether the live members agree with a backup |
+//! | [`hold`] | whether a person holds a backup |
 //! | [`retention`] | which backups stay, which go, and why |
 //! | [`schedule`] | when the next run is due |
 //! | [`duty`] | which of several agents serves it |
@@ -25,6 +26,7 @@ pub mod choice;
 pub mod duty;
 pub mod equality;
 pub mod freshness;
+pub mod hold;
 pub mod id;
 pub mod proof;
 pub mod retention;

@@ -8,6 +8,8 @@
 //! - the newest and the newest proven backup of each lineage stay, and so do its `min_proven` newest proven ones;
 //! - what is younger than `min_age`, held, or newer than the newest proof and may still be proven, stays;
 //! - failed and unproven backups never take the place of a proven one (see the rules below);
+//! - a backup that a person asked to have deleted counts for no rule, and goes unless one of the lines above keeps it
+//!   (`min_age` does not);
 //! - backups dated in the future stay and change nothing for others;
 //! - a plan that marks and deletes more than `max_deletions` is refused whole.
 //!
@@ -101,6 +103,8 @@ pub struct TombstoneFact {
     pub at: DateTime<Utc>,
     /// From when on the backup may be deleted, by its own claim. It waits for the grace configured now as well.
     pub deletable_from: DateTime<Utc>,
+    /// A person asked for it: no keep rule saves the backup, but whatever holds without any rule does.
+    pub asked: bool,
 }
 
 /// What becomes of each backup.

@@ -110,6 +110,8 @@ struct State {
     fired: Option<String>,
     /// What happens later.
     held: Vec<BoxFuture<'static, ()>>,
+    /// Every operation waits a while that this decides, so that several clients meet in many orders.
+    pace: Option<u64>,
     /// The listing after each write.
     history: Vec<Vec<ObjectMeta>>,
 }
@@ -139,6 +141,11 @@ impl FaultStore {
         (state.operations, state.at, state.fired) = (0, Some((number, fault)), None);
     }
 
+    /// From now on every operation begins after a pause that follows from the seed.
+    pub fn pace(&self, seed: u64) {
+        self.lock().pace = Some(seed);
+    }
+
     /// What failed, if anything did.
     pub fn fired(&self) -> Option<String> {
         self.lock().fired.clone()
@@ -163,6 +170,17 @@ impl FaultStore {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The pause before an operation, where there is one.
+async fn pause(state: &Shared) {
+    let span = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pace) = &mut state.pace else { return };
+        *pace = pace.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_millis(*pace >> 60)
+    };
+    tokio::time::sleep(span).await;
 }
 
 /// Counts an operation and says how it fails.
@@ -228,6 +246,7 @@ impl fmt::Display for FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        pause(&self.state).await;
         let fault = next(&self.state, Kind::Write, location);
         let payload = if fault == Some(Fault::WrongBytes) { spoilt(&payload) } else { payload };
         let (inner, path) = (self.inner.clone(), location.clone());
@@ -255,6 +274,7 @@ impl ObjectStore for FaultStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        pause(&self.state).await;
         match next(&self.state, Kind::Read, location) {
             None => self.inner.get_opts(location, options).await,
             Some(Fault::Slow) => {
@@ -276,6 +296,7 @@ impl ObjectStore for FaultStore {
             let (inner, state) = (inner.clone(), state.clone());
             async move {
                 let path = location?;
+                pause(&state).await;
                 let fault = next(&state, Kind::Delete, &path);
                 let (objects, gone) = (inner.clone(), path.clone());
                 let work = async move { objects.delete(&gone).await }.boxed();
@@ -289,7 +310,9 @@ impl ObjectStore for FaultStore {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let fault = next(&self.state, Kind::List, prefix.map_or("", AsRef::as_ref));
         let (inner, prefix, history) = (self.inner.clone(), prefix.cloned(), self.lock().history.clone());
+        let state = self.state.clone();
         let listed = async move {
+            pause(&state).await;
             let now = inner.list(prefix.as_ref()).try_collect::<Vec<_>>();
             match fault {
                 None => now.await,

@@ -1,4 +1,5 @@
-//! Where a sweep begins: a store in memory with three proven backups, the oldest marked for deletion long ago, and keys.
+//! Where a sweep begins: a store in memory with three proven backups, the oldest marked for deletion long ago; an upload of
+//! backup 0 that was never finished and was marked as such; and keys.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -15,9 +16,10 @@ use lifeboat::digest::Digest;
 use lifeboat::error::{Error, Reason, Result};
 use lifeboat::keys::generate::{KeyRole, generate};
 use lifeboat::keys::{Identities, Recipients, Signer, Trust};
+use lifeboat::prune::{self, Pruner};
 use lifeboat::seal::{SealReceipt, Sealer};
 use lifeboat::store::{Layout, Store};
-use lifeboat::{fetch, prune, summary};
+use lifeboat::{fetch, summary, wish};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Level, Outcome};
 use lifeboat_policy::retention::{Keep, Rules};
@@ -46,7 +48,9 @@ impl Ground {
         let dir = tempfile::tempdir().expect("a temporary folder");
         generate(KeyRole::All, dir.path(), None, None).expect("keys can be made");
         let mut trust = Trust::default();
-        for (role, name) in [(Role::Backup, "backup"), (Role::Prove, "prove"), (Role::Prune, "prune")] {
+        for (role, name) in
+            [(Role::Backup, "backup"), (Role::Prove, "prove"), (Role::Prune, "prune"), (Role::Operator, "operator")]
+        {
             trust.add(role, signer(dir.path().join(format!("{name}.sign.key"))).public().clone());
         }
         let packed = std::fs::read(tools::repository().join(SNAPSHOT)).expect("the vector is there");
@@ -71,7 +75,7 @@ impl Ground {
         ground
     }
 
-    /// Backups 1, 2 and 3, each proven; 1 is marked.
+    /// Backups 1, 2 and 3, each proven; 1 is marked. What a crash left of backup 0 was seen and marked.
     async fn fill(&mut self) {
         let objects = std::sync::Arc::new(std::mem::take(&mut self.base));
         let store = super::store(objects.clone());
@@ -82,6 +86,11 @@ impl Ground {
                 self.mark(&store, &entry).await;
             }
         }
+        let orphan = self.id(0);
+        for key in [self.layout.blob(&orphan), self.layout.sums(&orphan)] {
+            store.create(&key, Bytes::from_static(b"cut")).await.expect("a store without faults takes it");
+        }
+        self.tombstone(&store, &orphan, None, Utc::now()).await;
         drop(store);
         self.base = objects.fork();
     }
@@ -104,7 +113,7 @@ impl Ground {
     }
 
     pub(super) async fn read(&self, store: &Store) -> Result<Catalog> {
-        Reader::new(store.clone(), self.layout.clone(), self.trust.clone()).read(Utc::now()).await
+        self.reader(store).read(Utc::now()).await
     }
 
     /// As a backup does it, from the first look at the catalog to the manifest.
@@ -147,23 +156,54 @@ impl Ground {
     }
 
     async fn mark(&self, store: &Store, entry: &Trusted) {
-        let (signer, at) = (self.signer("prune"), entry.manifest.captured_at);
-        let key = self.layout.tombstone(entry.id(), at, 1);
+        self.tombstone(store, entry.id(), Some(entry.manifest_sha256), entry.manifest.captured_at).await;
+    }
+
+    async fn tombstone(&self, store: &Store, id: &BackupId, manifest_sha256: Option<Digest>, at: DateTime<Utc>) {
+        let signer = self.signer("prune");
+        let key = self.layout.tombstone(id, at, 1);
         let tombstone = Tombstone {
             binding: note::binding::<Tombstone>(&self.layout, &key, &signer),
-            id: entry.id().clone(),
-            manifest_sha256: entry.manifest_sha256,
+            id: id.clone(),
+            manifest_sha256,
             at,
             reason: "a test".to_owned(),
+            asked: false,
             agent_version: "0".to_owned(),
         };
         let prepared = note::prepare(&tombstone, &key, &signer).expect("it can be signed");
         prepared.store(store).await.expect("a store without faults takes it");
     }
 
-    /// As a slot of prune does it, an hour from now: 1 is deleted, 2 is marked, 3 is the newest proven.
+    pub(super) async fn hold(&self, store: &Store, number: i64) -> Result<()> {
+        let reader = self.reader(store);
+        let catalog = reader.read(Utc::now()).await?;
+        let entry = catalog.find(&self.id(number)).ok_or_else(|| Error::new(Reason::NoBackup, "it is not listed"))?;
+        wish::hold(&reader, &self.signer("operator"), entry, "a test", None, Utc::now()).await.map(drop)
+    }
+
+    pub(super) async fn release(&self, store: &Store, number: i64) -> Result<()> {
+        let reader = self.reader(store);
+        let catalog = reader.read(Utc::now()).await?;
+        let entry = catalog.find(&self.id(number)).ok_or_else(|| Error::new(Reason::NoBackup, "it is not listed"))?;
+        wish::release(&reader, &self.signer("operator"), entry, Utc::now()).await.map(drop)
+    }
+
+    /// A person wants it gone.
+    pub(super) async fn ask(&self, store: &Store, number: i64) -> Result<()> {
+        let reader = self.reader(store);
+        let catalog = reader.read(Utc::now()).await?;
+        let entry = catalog.find(&self.id(number)).ok_or_else(|| Error::new(Reason::NoBackup, "it is not listed"))?;
+        prune::ask(&reader, &self.signer("operator"), entry, "a test", Utc::now()).await
+    }
+
+    fn reader(&self, store: &Store) -> Reader {
+        Reader::new(store.clone(), self.layout.clone(), self.trust.clone())
+    }
+
+    /// As a slot of prune does it, an hour from now: 1 and what is left of 0 are deleted, 2 is marked, 3 is the newest proven.
     pub(super) async fn prune(&self, store: &Store) -> Result<prune::Done> {
-        let catalog = self.read(store).await?;
+        let (reader, catalog) = (self.reader(store), self.read(store).await?);
         let rules = Rules {
             keep: Some(Keep { last: 1, min_proven: 1, ..Keep::default() }),
             time_zone: chrono_tz::Tz::UTC,
@@ -173,7 +213,9 @@ impl Ground {
         };
         let now = Utc::now() + TimeDelta::hours(1);
         let plan = summary::plan(&catalog, Level::Booted, &rules, now);
-        prune::apply(store, &self.layout, &self.signer("prune"), &catalog, &plan, now).await
+        let signer = self.signer("prune");
+        let pruner = Pruner { reader: &reader, signer: &signer, rules: &rules, orphan_grace: rules.grace, now };
+        pruner.apply(&catalog, &plan).await
     }
 
     /// As a restore does it: the newest proven backup, opened; its digest.

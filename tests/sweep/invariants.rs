@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use lifeboat::catalog::{Catalog, Trusted};
 use lifeboat::digest::Digest;
@@ -23,6 +24,8 @@ pub(super) enum Outcome {
     Seen(Catalog),
     Pruned,
     Fetched(Digest),
+    Held,
+    Asked,
 }
 
 pub(super) async fn hold(
@@ -44,6 +47,9 @@ pub(super) async fn hold(
         assert!(catalog.find(&ground.id(number)).is_some(), "{case}: backup {number} is lost");
     }
     let newest = catalog.find(&ground.id(3)).expect("it was just found");
+    if act != Act::Prune {
+        assert!(catalog.find(&ground.id(1)).is_some(), "{case}: backup 1 is lost");
+    }
     assert!(newest.tombstones.is_empty(), "{case}: the newest proven backup is marked");
     // What the store itself kept wrong is shown as such; nothing else may be.
     if fault != Fault::WrongBytes {
@@ -51,6 +57,15 @@ pub(super) async fn hold(
     }
     what_was_told_is_true(ground, case, &catalog, outcome);
     a_clean_run_goes_on(ground, case, &sound).await;
+}
+
+#[allow(clippy::disallowed_methods)] // tests have a clock of their own
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+async fn catalog_of(ground: &Ground, case: &str, sound: &Store) -> Catalog {
+    ground.read(sound).await.unwrap_or_else(|error| panic!("{case}: {error}"))
 }
 
 async fn contents(objects: &InMemory) -> BTreeMap<String, Bytes> {
@@ -63,15 +78,17 @@ async fn contents(objects: &InMemory) -> BTreeMap<String, Bytes> {
     contents
 }
 
-/// Every name has one content for ever, and only prune makes names go: those of backup 1, and never a tombstone.
+/// Every name has one content for ever, and only prune makes names go: those of backup 1, what was left of 0, and never a
+/// tombstone.
 async fn nothing_is_overwritten(ground: &Ground, case: &str, act: Act, objects: &Arc<InMemory>) {
     let after = contents(objects).await;
-    let pruned = ground.id(1).to_string();
+    let pruned = [0, 1].map(|number| ground.id(number).to_string());
     for (name, before) in contents(&ground.base.sound()).await {
         match after.get(&name) {
             Some(now) => assert!(*now == before, "{case}: {name} was overwritten"),
             None => {
-                let may_go = act == Act::Prune && name.contains(&pruned) && !name.contains("/tombstones/");
+                let may_go =
+                    act == Act::Prune && pruned.iter().any(|id| name.contains(id)) && !name.contains("/tombstones/");
                 assert!(may_go, "{case}: {name} is gone");
             }
         }
@@ -107,6 +124,15 @@ fn what_was_told_is_true(ground: &Ground, case: &str, catalog: &Catalog, outcome
             }
         }
         Ok(Outcome::Pruned) => {}
+        Ok(Outcome::Held) => {
+            let entry = catalog.find(&ground.id(1)).expect("it was found before");
+            assert!(entry.held(catalog.read_at).is_some(), "{case}: it was called held and is not");
+            assert!(entry.marks().next().is_none(), "{case}: it is held and still marked");
+        }
+        Ok(Outcome::Asked) => {
+            let entry = catalog.find(&ground.id(2)).expect("it was found before");
+            assert!(entry.marks().any(|(mark, _)| mark.asked), "{case}: it was called marked and is not");
+        }
         Ok(Outcome::Fetched(digest)) => {
             assert_eq!(digest, ground.snapshot_sha256, "{case}: other bytes were given out")
         }
@@ -115,14 +141,29 @@ fn what_was_told_is_true(ground: &Ground, case: &str, catalog: &Catalog, outcome
 
 /// Another backup is published, prune does what is left of its work, and the newest proven backup opens.
 async fn a_clean_run_goes_on(ground: &Ground, case: &str, sound: &Store) {
+    let held =
+        catalog_of(ground, case, sound).await.find(&ground.id(1)).is_some_and(|entry| entry.held(now()).is_some());
     let again = ground.publish(sound, 5).await;
     let again = again.unwrap_or_else(|error| panic!("{case}: the next backup fails: {error}"));
     for _ in 0..2 {
         ground.prune(sound).await.unwrap_or_else(|error| panic!("{case}: the next prune fails: {error}"));
     }
-    let catalog = ground.read(sound).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+    if held {
+        let catalog = catalog_of(ground, case, sound).await;
+        assert!(catalog.find(&ground.id(1)).is_some_and(|entry| entry.present), "{case}: what is held was pruned");
+        ground.release(sound, 1).await.unwrap_or_else(|error| panic!("{case}: it cannot be released: {error}"));
+        // It is marked anew, and waits for its grace: none is over within this test's clock.
+        ground.prune(sound).await.unwrap_or_else(|error| panic!("{case}: the next prune fails: {error}"));
+        let catalog = catalog_of(ground, case, sound).await;
+        let entry = catalog.find(&ground.id(1)).unwrap_or_else(|| panic!("{case}: it went without a grace"));
+        assert!(entry.marks().next().is_some(), "{case}: what was released is not marked");
+    }
+    let catalog = catalog_of(ground, case, sound).await;
+    let left = ground.id(0).to_string();
+    let left: Vec<_> = catalog.orphans.iter().filter(|orphan| orphan.id.as_str() == left).collect();
+    assert!(left.is_empty(), "{case}: an upload left behind outlives two clean prunes: {left:?}");
     assert!(catalog.find(again.id()).is_some_and(|entry| entry.present), "{case}: the next backup is not listed");
-    assert!(catalog.find(&ground.id(1)).is_none(), "{case}: backup 1 outlives two clean prunes");
+    assert!(held || catalog.find(&ground.id(1)).is_none(), "{case}: backup 1 outlives two clean prunes");
     let proven = catalog.newest_proven(Level::Booted).map(|entry| entry.id().clone());
     assert_eq!(proven, Some(ground.id(3)), "{case}");
     let fetched = ground.fetch(sound).await.unwrap_or_else(|error| panic!("{case}: the next fetch fails: {error}"));

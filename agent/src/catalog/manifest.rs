@@ -1,5 +1,6 @@
 //! The signed JSON objects: what a backup is, what a proof found, what is to be deleted. Fields: `agent/docs/objects.md`.
 
+use crate::config::Role;
 use crate::digest::Digest;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
@@ -18,12 +19,23 @@ pub struct Binding {
     pub signer: Digest,
 }
 
-/// What can be signed: each kind has one name and one role that may sign it.
+/// What can be signed: each kind has one name and the roles that may sign it.
 pub trait Signed: Serialize + for<'de> Deserialize<'de> {
     const KIND: &'static str;
-    const ROLE: crate::config::Role;
+    const ROLES: &'static [Role];
     fn binding(&self) -> &Binding;
-    fn id(&self) -> &BackupId;
+    /// The backup it is or speaks of, which its path must name; an acknowledgement speaks of a finding.
+    fn id(&self) -> Option<&BackupId>;
+
+    /// Whether one of those roles may say just this.
+    fn may(&self, _role: Role) -> bool {
+        true
+    }
+
+    /// Its date, where it must not lie in the future for it to count.
+    fn dated(&self) -> Option<DateTime<Utc>> {
+        None
+    }
 }
 
 /// The commit point of a backup: it exists when this object exists, and not before.
@@ -183,12 +195,12 @@ pub struct Parent {
 
 impl Signed for Manifest {
     const KIND: &'static str = "lifeboat/manifest/v1";
-    const ROLE: crate::config::Role = crate::config::Role::Backup;
+    const ROLES: &'static [Role] = &[Role::Backup];
     fn binding(&self) -> &Binding {
         &self.binding
     }
-    fn id(&self) -> &BackupId {
-        &self.id
+    fn id(&self) -> Option<&BackupId> {
+        Some(&self.id)
     }
 }
 
@@ -220,34 +232,46 @@ pub struct Step {
 
 impl Signed for Verdict {
     const KIND: &'static str = "lifeboat/verdict/v1";
-    const ROLE: crate::config::Role = crate::config::Role::Prove;
+    const ROLES: &'static [Role] = &[Role::Prove];
     fn binding(&self) -> &Binding {
         &self.binding
     }
-    fn id(&self) -> &BackupId {
-        &self.id
+    fn id(&self) -> Option<&BackupId> {
+        Some(&self.id)
     }
 }
 
 /// A planned deletion: it stays when the backup is gone, and says why.
+///
+/// Of an upload without a manifest it says that the manifest was asked for and was not there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tombstone {
     #[serde(flatten)]
     pub binding: Binding,
     pub id: BackupId,
-    pub manifest_sha256: Digest,
+    /// The manifest that is to go, to the bit; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<Digest>,
     pub at: DateTime<Utc>,
     pub reason: String,
+    /// A person asked for it, so no keep rule saves the backup. Only the operator's key may say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
     pub agent_version: String,
 }
 
 impl Signed for Tombstone {
     const KIND: &'static str = "lifeboat/tombstone/v1";
-    const ROLE: crate::config::Role = crate::config::Role::Prune;
+    const ROLES: &'static [Role] = &[Role::Prune, Role::Operator];
     fn binding(&self) -> &Binding {
         &self.binding
     }
-    fn id(&self) -> &BackupId {
-        &self.id
+    fn id(&self) -> Option<&BackupId> {
+        Some(&self.id)
+    }
+
+    /// A plan's deletions are the pruner's, a person's the operator's: neither speaks for the other.
+    fn may(&self, role: Role) -> bool {
+        self.asked == (role == Role::Operator)
     }
 }

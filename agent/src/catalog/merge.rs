@@ -2,7 +2,7 @@
 //! what there is at all: the next manifest's parents, the slots that were served, a restore.
 
 use super::read::{missing_parents, sort};
-use super::{Catalog, Trusted};
+use super::{Catalog, Orphan, Trusted};
 use crate::digest::Digest;
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Level, Standing};
@@ -32,8 +32,12 @@ pub fn merge(catalogs: &[&Catalog], whole: bool, required: Level) -> Option<Cata
     let mut strays: Vec<_> = catalogs.iter().flat_map(|catalog| &catalog.strays).cloned().collect();
     strays.sort_by(|a, b| a.path.cmp(&b.path));
     strays.dedup_by(|a, b| a.path == b.path);
-    let orphans: BTreeSet<BackupId> = catalogs.iter().flat_map(|catalog| &catalog.orphans).cloned().collect();
-    let orphans = orphans.into_iter().filter(|id| !listed.contains(id)).collect();
+    let orphans: BTreeMap<&BackupId, &Orphan> =
+        catalogs.iter().flat_map(|catalog| &catalog.orphans).map(|orphan| (&orphan.id, orphan)).collect();
+    let orphans = orphans.into_values().filter(|orphan| !listed.contains(&orphan.id)).cloned().collect();
+    let mut acks: Vec<_> = catalogs.iter().flat_map(|catalog| &catalog.acks).cloned().collect();
+    acks.sort_by(|a, b| (a.at, &a.binding.path).cmp(&(b.at, &b.binding.path)));
+    acks.dedup_by(|a, b| a.binding.path == b.binding.path);
     let tombstoned: BTreeSet<Digest> = catalogs.iter().flat_map(|catalog| &catalog.tombstoned).copied().collect();
     Some(Catalog {
         cluster: first.cluster.clone(),
@@ -43,6 +47,7 @@ pub fn merge(catalogs: &[&Catalog], whole: bool, required: Level) -> Option<Cata
         untrusted,
         strays,
         orphans,
+        acks,
         foreign: catalogs.iter().map(|catalog| catalog.foreign).sum(),
         tombstoned,
     })
@@ -55,7 +60,7 @@ fn rank(entry: &Trusted, required: Level) -> (bool, u8, bool) {
         Standing::Unproven { .. } => 1,
         Standing::Failed { .. } => 0,
     };
-    (entry.present, standing, entry.tombstones.is_empty())
+    (entry.present, standing, entry.marks().next().is_none())
 }
 
 #[cfg(test)]

@@ -50,6 +50,22 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// The same, and read back: for what a person is told that it holds from now on.
+    pub async fn store_and_check(self, store: &Store) -> Result<Digest> {
+        let (key, json, signature) = (self.key.clone(), self.json.clone(), self.signature.clone());
+        let stored = self.store(store).await?;
+        for (key, sent, cap) in [(key.signature(), signature, SIGNATURE_CAP), (key, json, JSON_CAP)] {
+            if store.read(&key, cap).await? != sent {
+                return Err(Error::new(Reason::Damaged, format!("{key} is not what was written"))
+                    .on("read back", &key)
+                    .hint("it counts for nothing and does no harm; do the same again"));
+            }
+        }
+        Ok(stored)
+    }
+}
+
 /// Believes bytes only when a trusted key of the kind's own role signed them, for this cluster and this very place.
 pub fn open<S: Signed>(
     trust: &Trust,
@@ -60,7 +76,7 @@ pub fn open<S: Signed>(
 ) -> Result<(S, Digest), Distrust> {
     let signer = match trust.is_by_consent() {
         true => None,
-        false => Some(signer(trust, S::ROLE, json, signature)?),
+        false => Some(signer(trust, S::ROLES, json, signature)?),
     };
     let object: S = serde_json::from_slice(json).map_err(|error| Distrust::Unreadable(error.to_string()))?;
     let binding = object.binding();
@@ -74,18 +90,32 @@ pub fn open<S: Signed>(
             return Err(Distrust::Unbound(format!("its {what} is {found:?}, not {wanted:?}")));
         }
     }
-    if signer.is_some_and(|signer| binding.signer != signer) {
-        return Err(Distrust::Unbound("it names another signer than the key that signed it".to_owned()));
+    if let Some((role, signer)) = signer {
+        if binding.signer != signer {
+            return Err(Distrust::Unbound("it names another signer than the key that signed it".to_owned()));
+        }
+        if !object.may(role) {
+            return Err(Distrust::NotAllowed(role.name()));
+        }
     }
-    if !key.as_str().contains(object.id().as_str()) {
-        return Err(Distrust::Unbound(format!("it speaks of backup {}", object.id())));
+    if let Some(id) = object.id().filter(|id| !key.as_str().contains(id.as_str())) {
+        return Err(Distrust::Unbound(format!("it speaks of backup {id}")));
     }
     Ok((object, Digest::of(json)))
 }
 
-/// The key that signed these bytes, if it is a trusted one of that role.
-fn signer(trust: &Trust, role: Role, json: &[u8], signature: Option<&[u8]>) -> Result<Digest, Distrust> {
+/// The key that signed these bytes, if it is a trusted one of these roles.
+fn signer(trust: &Trust, roles: &[Role], json: &[u8], signature: Option<&[u8]>) -> Result<(Role, Digest), Distrust> {
     let signature = signature.ok_or(Distrust::NoSignature)?;
     let signature = std::str::from_utf8(signature).map_err(|_| Distrust::BadSignature)?;
-    trust.verify(role, json, signature)
+    let mut why = Distrust::NoSignature;
+    for role in roles {
+        match trust.verify(*role, json, signature) {
+            Ok(signer) => return Ok((*role, signer)),
+            // That another role has no key here says less than what a role with keys found.
+            Err(Distrust::NoKey(_)) if why != Distrust::NoSignature => {}
+            Err(found) => why = found,
+        }
+    }
+    Err(why)
 }

@@ -75,6 +75,7 @@ pub fn prepare(
         present: true,
         verdicts: Vec::new(),
         tombstones: Vec::new(),
+        holds: Vec::new(),
     };
     Ok(Prepared { entry, new_lineage, signed })
 }

@@ -1,7 +1,8 @@
 //! Reading the catalog: one listing, then every signed object in it, verified. The list alone says what exists.
 
-use super::manifest::{Manifest, Signed, Tombstone, Verdict};
-use super::{Catalog, Stray, Trusted, Untrusted, note};
+use super::manifest::{self, Manifest, Tombstone, Verdict};
+use super::wish::{Ack, Hold};
+use super::{Catalog, Orphan, Stray, Trusted, Untrusted, note};
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::keys::{Distrust, Trust};
@@ -9,6 +10,7 @@ use crate::store::{Found, Kind, Layout, ObjectKey, Store};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
+use lifeboat_policy::hold::{self, Held, HoldFact};
 use lifeboat_policy::id::BackupId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,10 +32,13 @@ pub struct Reader {
 #[derive(Default)]
 struct Listing {
     blobs: BTreeMap<BackupId, Found>,
-    orphans: BTreeSet<BackupId>,
+    /// What belongs to a backup beside its manifest, in the order of deletion: signature, blob, sums, then what was proven.
+    parts: BTreeMap<BackupId, BTreeMap<(u8, ObjectKey), Found>>,
     manifests: BTreeMap<BackupId, (ObjectKey, Found)>,
     verdicts: Vec<(ObjectKey, Found)>,
     tombstones: Vec<(ObjectKey, Found)>,
+    holds: Vec<(ObjectKey, Found)>,
+    acks: Vec<(ObjectKey, Found)>,
     signatures: BTreeMap<String, Found>,
     foreign: usize,
 }
@@ -42,30 +47,67 @@ impl Listing {
     fn sort(layout: &Layout, found: Vec<Found>) -> Self {
         let mut listing = Listing::default();
         for found in found {
+            if let Some((signature, key)) = layout.parse_ack(&found.name) {
+                match signature {
+                    true => drop(listing.signatures.insert(found.name.clone(), found)),
+                    false => listing.acks.push((key, found)),
+                }
+                continue;
+            }
             let Some((id, kind, key)) = layout.parse(&found.name) else {
                 listing.foreign += usize::from(layout.parse_canary(&found.name).is_none());
                 continue;
             };
-            match kind {
-                Kind::Blob => {
-                    listing.blobs.insert(id, found);
-                }
-                Kind::Sums => {
-                    listing.orphans.insert(id);
-                }
-                Kind::Manifest => {
-                    listing.manifests.insert(id, (key, found));
-                }
-                Kind::Verdict => listing.verdicts.push((key, found)),
-                Kind::Tombstone => listing.tombstones.push((key, found)),
-                Kind::ManifestSignature | Kind::VerdictSignature | Kind::TombstoneSignature => {
-                    listing.signatures.insert(found.name.clone(), found);
-                }
+            listing.add(id, kind, key, found);
+        }
+        listing
+    }
+
+    fn add(&mut self, id: BackupId, kind: Kind, key: ObjectKey, found: Found) {
+        let place = match kind {
+            Kind::ManifestSignature => Some(0),
+            Kind::Blob => Some(1),
+            Kind::Sums => Some(2),
+            Kind::Verdict => Some(3),
+            Kind::VerdictSignature => Some(4),
+            _ => None,
+        };
+        if let Some(place) = place {
+            self.parts.entry(id.clone()).or_default().insert((place, key.clone()), found.clone());
+        }
+        match kind {
+            Kind::Blob => drop(self.blobs.insert(id, found)),
+            Kind::Sums => {}
+            Kind::Manifest => drop(self.manifests.insert(id, (key, found))),
+            Kind::Verdict => self.verdicts.push((key, found)),
+            Kind::Tombstone => self.tombstones.push((key, found)),
+            Kind::Hold => self.holds.push((key, found)),
+            Kind::ManifestSignature | Kind::VerdictSignature | Kind::TombstoneSignature | Kind::HoldSignature => {
+                self.signatures.insert(found.name.clone(), found);
             }
         }
-        listing.orphans.extend(listing.blobs.keys().cloned());
-        listing.orphans.retain(|id| !listing.manifests.contains_key(id));
-        listing
+    }
+
+    /// What stands without a manifest. Of a backup that is gone its verdicts alone are no orphan: they tell that it was
+    /// there. Once its deletion was signed they go with the rest of it.
+    fn orphans(&mut self, tombstones: &[Noted<Tombstone>]) -> Vec<Orphan> {
+        let mut by_id: BTreeMap<&BackupId, Vec<(Tombstone, DateTime<Utc>)>> = BTreeMap::new();
+        for (opened, _, stored) in tombstones {
+            if let Ok((tombstone, _)) = opened {
+                by_id.entry(&tombstone.id).or_default().push((tombstone.clone(), *stored));
+            }
+        }
+        let mut orphans = Vec::new();
+        for (id, parts) in std::mem::take(&mut self.parts) {
+            if self.manifests.contains_key(&id) {
+                continue;
+            }
+            let tombstones = by_id.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let deleted = tombstones.iter().any(|(tombstone, _)| tombstone.manifest_sha256.is_some());
+            let parts = parts.into_iter().filter(|((place, _), _)| deleted || *place < 3);
+            orphans.extend(Orphan::new(id, parts.map(|((_, key), found)| (key, found)).collect(), tombstones));
+        }
+        orphans
     }
 }
 
@@ -100,18 +142,36 @@ impl Reader {
     pub async fn read(&self, now: DateTime<Utc>) -> Result<Catalog> {
         let listed = self.store.list(self.layout.cluster().as_str()).await?;
         self.forget_all_but(&listed);
-        let listing = Listing::sort(&self.layout, listed);
+        let mut listing = Listing::sort(&self.layout, listed);
         let manifests = listing.manifests.values().cloned().collect();
-        let manifests = self.open_all::<Manifest>(manifests, &listing.signatures).await?;
-        let verdicts = self.open_all::<Verdict>(listing.verdicts.clone(), &listing.signatures).await?;
-        let tombstones = self.open_all::<Tombstone>(listing.tombstones.clone(), &listing.signatures).await?;
-        Ok(assemble(&self.layout, now, listing, manifests, verdicts, tombstones))
+        let signed = Signed {
+            manifests: self.open_all(manifests, &listing.signatures, now).await?,
+            verdicts: self.open_all(std::mem::take(&mut listing.verdicts), &listing.signatures, now).await?,
+            tombstones: self.open_all(std::mem::take(&mut listing.tombstones), &listing.signatures, now).await?,
+            holds: self.open_all(std::mem::take(&mut listing.holds), &listing.signatures, now).await?,
+            acks: self.open_all(std::mem::take(&mut listing.acks), &listing.signatures, now).await?,
+        };
+        Ok(assemble(&self.layout, now, listing, signed))
     }
 
-    async fn open_all<S: Signed>(
+    /// The hold that counts at `now`, asked of the store at this very moment.
+    pub async fn held(&self, id: &BackupId, now: DateTime<Utc>) -> Result<Option<Held>> {
+        let listed = self.store.list(&self.layout.holds(id)).await?;
+        let listing = Listing::sort(&self.layout, listed);
+        let holds: Vec<Noted<Hold>> = self.open_all(listing.holds, &listing.signatures, now).await?;
+        let facts: Vec<HoldFact> = holds.into_iter().filter_map(|(opened, ..)| Some(opened.ok()?.0.fact())).collect();
+        Ok(hold::held(&facts, now))
+    }
+
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    async fn open_all<S: manifest::Signed>(
         &self,
         objects: Vec<(ObjectKey, Found)>,
         signatures: &BTreeMap<String, Found>,
+        now: DateTime<Utc>,
     ) -> Result<Vec<Noted<S>>> {
         let read = futures::stream::iter(objects)
             .map(|(key, found)| async move {
@@ -124,6 +184,10 @@ impl Reader {
                     return Ok(None);
                 };
                 let opened = note::open::<S>(&self.trust, &self.layout, &key, &json, signature.as_deref());
+                let opened = opened.and_then(|(object, sha256)| match object.dated() {
+                    Some(at) if hold::is_future(at, now) => Err(Distrust::FromTheFuture(at.to_rfc3339())),
+                    _ => Ok((object, sha256)),
+                });
                 Ok::<_, crate::error::Error>(Some((opened, key, found.modified)))
             })
             .buffered(READS_AT_A_TIME)
@@ -174,24 +238,43 @@ fn changed(key: &ObjectKey, why: &str) -> Error {
         .hint("nobody should write here but lifeboat; find out who did")
 }
 
-fn assemble(
-    layout: &Layout,
-    now: DateTime<Utc>,
-    listing: Listing,
+/// Every signed object of a listing, opened or not to be believed.
+struct Signed {
     manifests: Vec<Noted<Manifest>>,
     verdicts: Vec<Noted<Verdict>>,
     tombstones: Vec<Noted<Tombstone>>,
-) -> Catalog {
+    holds: Vec<Noted<Hold>>,
+    acks: Vec<Noted<Ack>>,
+}
+
+fn opened<S>(notes: &[Noted<S>]) -> impl Iterator<Item = &S> {
+    notes.iter().filter_map(|(opened, ..)| opened.as_ref().ok()).map(|(note, _)| note)
+}
+
+fn assemble(layout: &Layout, now: DateTime<Utc>, mut listing: Listing, signed: Signed) -> Catalog {
+    let orphans = listing.orphans(&signed.tombstones);
+    let proven: BTreeSet<BackupId> = opened(&signed.verdicts).map(|verdict| verdict.id.clone()).collect();
+    let marked = opened(&signed.tombstones).filter(|tombstone| tombstone.manifest_sha256.is_some());
+    let deleted: BTreeSet<BackupId> = marked.map(|tombstone| tombstone.id.clone()).collect();
     let mut strays = Vec::new();
-    let verdicts = by_manifest(verdicts, &mut strays, |verdict: &Verdict| verdict.manifest_sha256);
-    let tombstones = by_manifest(tombstones, &mut strays, |tombstone: &Tombstone| tombstone.manifest_sha256);
+    let verdicts = by_manifest(signed.verdicts, &mut strays, |verdict: &Verdict| Some(verdict.manifest_sha256));
+    let tombstones = by_manifest(signed.tombstones, &mut strays, |tombstone: &Tombstone| tombstone.manifest_sha256);
+    let holds = by_manifest(signed.holds, &mut strays, |hold: &Hold| Some(hold.manifest_sha256));
+    let mut acks = Vec::new();
+    for (opened, key, _) in signed.acks {
+        match opened {
+            Ok((ack, _)) => acks.push(ack),
+            Err(why) => strays.push(Stray { path: key.to_string(), why }),
+        }
+    }
     let (mut trusted, mut untrusted) = (Vec::new(), Vec::new());
-    for (opened, key, _) in manifests {
+    for (opened, key, _) in signed.manifests {
         match opened {
             Ok((manifest, sha256)) => trusted.push(Trusted {
                 present: listing.blobs.get(&manifest.id).is_some_and(|blob| blob.bytes == manifest.sealed.bytes),
                 verdicts: verdicts.get(&sha256).into_iter().flatten().map(|(verdict, _)| verdict.clone()).collect(),
                 tombstones: tombstones.get(&sha256).cloned().unwrap_or_default(),
+                holds: holds.get(&sha256).cloned().unwrap_or_default(),
                 manifest_sha256: sha256,
                 manifest,
             }),
@@ -202,15 +285,20 @@ fn assemble(
     untrusted.sort_by(|a, b| b.id.cmp(&a.id));
     let tombstoned: BTreeSet<Digest> = tombstones.keys().copied().collect();
     let missing_parents = missing_parents(&trusted, &tombstoned);
+    let lost = |orphan: &Orphan| {
+        let named = proven.contains(&orphan.id) || missing_parents.contains(&orphan.id);
+        named && !deleted.contains(&orphan.id)
+    };
     Catalog {
         cluster: layout.cluster().clone(),
         read_at: now,
         trusted,
         untrusted,
         strays,
-        orphans: listing.orphans.into_iter().collect(),
+        orphans: orphans.into_iter().map(|orphan| Orphan { lost: lost(&orphan), ..orphan }).collect(),
+        acks,
         foreign: listing.foreign,
-        missing_parents,
+        missing_parents: missing_parents.clone(),
         tombstoned,
     }
 }
@@ -233,12 +321,17 @@ pub(super) fn sort(trusted: &mut [Trusted]) {
 fn by_manifest<S>(
     notes: Vec<Noted<S>>,
     strays: &mut Vec<Stray>,
-    of: impl Fn(&S) -> Digest,
+    of: impl Fn(&S) -> Option<Digest>,
 ) -> BTreeMap<Digest, Vec<(S, DateTime<Utc>)>> {
     let mut sorted: BTreeMap<Digest, Vec<(S, DateTime<Utc>)>> = BTreeMap::new();
     for (opened, key, modified) in notes {
         match opened {
-            Ok((note, _)) => sorted.entry(of(&note)).or_default().push((note, modified)),
+            // That of an orphan has no manifest.
+            Ok((note, _)) => {
+                if let Some(manifest) = of(&note) {
+                    sorted.entry(manifest).or_default().push((note, modified));
+                }
+            }
             Err(why) => strays.push(Stray { path: key.to_string(), why }),
         }
     }

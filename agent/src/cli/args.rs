@@ -1,10 +1,14 @@
 //! What can be typed. Nothing here does more than describe.
 
+mod wish;
+
 use crate::keys::generate::KeyRole;
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lifeboat_policy::proof::Level;
 use std::path::PathBuf;
+
+pub use wish::{AckArgs, DeleteArgs, HoldArgs, ReleaseArgs, SignArgs, Until};
 
 const GROUPS: &str = "\
 Everyday
@@ -18,6 +22,10 @@ Outage
   inspect       What a snapshot file is, plain or sealed, and whether it is sound
 Upkeep
   prune         The retention plan with reasons; acts only with --apply
+  hold          Keep a backup; also undoes its marked deletion
+  release       Let a held backup go
+  delete        Mark one backup for deletion; acts only with --apply
+  ack           List the findings, or accept one
   copy          Verified copies of backups from one store to another
 Setup
   check-config  Every finding at once, the effective config, the next runs
@@ -87,7 +95,7 @@ pub enum Command {
     #[command(after_help = "Example: lifeboat show 7f3a9c")]
     Show(ShowArgs),
     /// One backup now, in the foreground: the command before an upgrade
-    #[command(after_help = "Example: lifeboat backup --wait-proven 15m")]
+    #[command(after_help = "Example: lifeboat backup --wait-proven 15m --hold 'before 1.37' --until 14d")]
     Backup(BackupArgs),
     /// Test-restore a backup from the store and record the verdict
     #[command(after_help = "Example: lifeboat prove latest --level booted")]
@@ -105,6 +113,22 @@ pub enum Command {
         after_help = "Example: lifeboat prune          prints the plan\n         lifeboat prune --apply  carries it out"
     )]
     Prune(PruneArgs),
+    /// Keep a backup whatever the rules say; also undoes a marked deletion
+    #[command(after_help = "Example: lifeboat hold 7f3a9c --reason 'before 1.37' --until 14d\n\n\
+        Any key that is trusted here may hold; only the operator's may release.")]
+    Hold(HoldArgs),
+    /// Let a held backup go: from now on the rules decide again
+    #[command(after_help = "Example: lifeboat release 7f3a9c --signing-key operator.sign.key")]
+    Release(ReleaseArgs),
+    /// Mark one backup for deletion against the keep rules; prune deletes it after the grace
+    #[command(after_help = "Example: lifeboat delete 7f3a9c --reason 'holds a leaked secret' --apply\n\n\
+        Never the newest, the newest proven, a held one or one of the last min_proven (exit code 7).\n\
+        Undone by `lifeboat hold` within the grace.")]
+    Delete(DeleteArgs),
+    /// List the findings and what was accepted, or accept one
+    #[command(after_help = "Example: lifeboat ack\n         lifeboat ack 3f9c21d0 --reason 'member was replaced'\n\n\
+        Accepted is this one finding: a new one of its kind shows again. Only the operator's key may accept.")]
+    Ack(AckArgs),
     /// Verified, resumable copies of backups and their history from one store to another
     #[command(after_help = "Example: lifeboat copy --from s3://backups/etcd --to file:///mnt/usb \\\n           \
         --trust backup=backup.sign.pub --trust prove=prove.sign.pub --trust prune=prune.sign.pub\n         \
@@ -215,6 +239,12 @@ pub struct BackupArgs {
     /// Also prove it here, and give up after this long
     #[arg(long, value_name = "SPAN", value_parser = lifeboat_policy::span::parse)]
     pub wait_proven: Option<std::time::Duration>,
+    /// Hold it, and why: the rules do not delete it until the hold ends or the operator releases it
+    #[arg(long, value_name = "REASON", value_parser = wish::words)]
+    pub hold: Option<String>,
+    /// When the hold ends by itself: a time, a date, or a span from now such as 14d
+    #[arg(long, value_name = "TIME|SPAN", requires = "hold", value_parser = wish::parse_until)]
+    pub until: Option<Until>,
 }
 
 #[derive(Args, Debug)]

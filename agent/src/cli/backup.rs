@@ -5,7 +5,7 @@ use super::entry::{In, Presence};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size};
 use super::progress::Progress;
-use super::{entry, log, prove};
+use super::{entry, hold, log, prove};
 use crate::catalog::Trusted;
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::clock::{Clock as _, Stopwatch};
@@ -25,6 +25,7 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     let Some(config) = &opened.config else {
         return Err(Error::new(Reason::Config, "a backup needs a config"));
     };
+    let until = hold::until(args.until, CLOCK.now())?;
     let kit = BackupKit::from_config(config, &CLOCK)?;
     let watch = Stopwatch::start();
     let bar = Progress::new(output, "backup");
@@ -59,6 +60,16 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
         text.push_str(&format!("BEHIND: {}: {}\n", behind.store, behind.error));
     }
     let mut done = published.entry.clone();
+    // Before the proof: a hold that could not be written is told once the rest is.
+    let held = match &args.hold {
+        Some(reason) => Some(hold::fresh(&opened, &kit.signer, &mut done, &published.stores, (reason, until)).await),
+        None => None,
+    };
+    match &held {
+        Some(Ok(held)) => text.push_str(&format!("held: {}\n", held.words())),
+        Some(Err(error)) => text.push_str(&format!("NOT HELD: {error}\n")),
+        None => {}
+    }
     let mut failed = None;
     let first = opened.holdings.stores.iter().position(|held| published.stores.contains(&held.name)).unwrap_or(0);
     if let Some(limit) = args.wait_proven {
@@ -74,6 +85,7 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     output.answer(CLOCK.now(), Some(opened.cluster()), fields, &text);
     // A proof that failed is the worst news, then members that differ.
     failed.map_or(Ok(()), Err)?;
+    held.transpose()?;
     members_agree(manifest)?;
     all_stores_have_it(&published)
 }
@@ -83,9 +95,10 @@ fn accounts<'a>(opened: &'a Opened, published: &'a Published, first: usize, prov
     let account = |(at, held): (usize, &'a Held)| {
         let behind = published.behind.iter().find(|behind| behind.at == at);
         let entry = if at == first { proven } else { &published.entry };
+        let hold = proven.held(CLOCK.now());
         let place = match behind {
             Some(behind) => Presence::Behind(&behind.error),
-            None => Presence::Listed { entry, plan: None, grace: Duration::ZERO },
+            None => Presence::Listed { entry, plan: None, grace: Duration::ZERO, hold },
         };
         In { name: &held.name, place }
     };

@@ -136,7 +136,7 @@ fn chosen(ends: &Ends, args: &CopyArgs) -> Result<Option<BTreeSet<BackupId>>> {
     args.backups.iter().map(find).collect::<Result<BTreeSet<BackupId>>>().map(Some)
 }
 
-/// Every verdict and tombstone that counts at the source, of these backups or of all, those that are gone included: a
+/// Every verdict, tombstone and hold that counts at the source, of these backups or of all, those that are gone included: a
 /// history without its tombstones looks broken.
 async fn notes(ends: &Ends, only: Option<&BTreeSet<BackupId>>) -> Result<Vec<Note>> {
     let layout = ends.from.layout();
@@ -144,7 +144,7 @@ async fn notes(ends: &Ends, only: Option<&BTreeSet<BackupId>>) -> Result<Vec<Not
     let listed = ends.from.store().list(layout.cluster().as_str()).await?;
     let note = |name: &str| {
         let (id, kind, key) = layout.parse(name)?;
-        let is_note = matches!(kind, Kind::Verdict | Kind::Tombstone) && !strays.contains(name);
+        let is_note = matches!(kind, Kind::Verdict | Kind::Tombstone | Kind::Hold) && !strays.contains(name);
         (is_note && only.is_none_or(|only| only.contains(&id))).then_some(Note { id, key })
     };
     Ok(listed.iter().filter_map(|found| note(&found.name)).collect())
@@ -218,7 +218,7 @@ fn answer(ends: &Ends, args: &CopyArgs, output: &Output, done: &Done, seconds: f
     text.push_str(&format!("{} {verb}, {} there already", done.copied.len(), done.skipped));
     if !args.dry_run {
         text.push_str(&format!(
-            "; {} verdicts and tombstones copied; {} in {seconds:.1} s",
+            "; {} verdicts, tombstones and holds copied; {} in {seconds:.1} s",
             done.notes,
             size(done.bytes)
         ));

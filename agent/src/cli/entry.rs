@@ -5,9 +5,10 @@ use super::output::time;
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::{Catalog, Trusted, Untrusted};
 use crate::error::Error;
-use crate::holdings::Held;
+use crate::holdings;
 use crate::summary::{Overview, Summary, Yardstick};
 use chrono::{DateTime, Utc};
+use lifeboat_policy::hold::Held;
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Outcome, Standing};
 use lifeboat_policy::retention::{Action, Plan};
@@ -26,6 +27,7 @@ pub enum Presence<'a> {
         entry: &'a Trusted,
         plan: Option<&'a Plan>,
         grace: Duration,
+        hold: Option<Held>,
     },
     Absent,
     /// A backup that was taken just now has not reached it.
@@ -37,7 +39,7 @@ pub enum Presence<'a> {
 impl<'a> In<'a> {
     /// Each store's account of a backup, in the order of the config.
     pub fn each(opened: &'a Opened, overview: &'a Overview, id: &BackupId) -> Vec<In<'a>> {
-        let account = |(held, summary): (&'a Held, &'a Option<Summary>)| {
+        let account = |(held, summary): (&'a holdings::Held, &'a Option<Summary>)| {
             let place = match &held.catalog {
                 Err(_) => Presence::Unknown,
                 Ok(catalog) => match catalog.find(id) {
@@ -46,6 +48,7 @@ impl<'a> In<'a> {
                         entry,
                         plan: summary.as_ref().and_then(|summary| summary.plan.as_ref()),
                         grace: held.rules.as_ref().map_or(Duration::ZERO, |rules| rules.grace),
+                        hold: entry.held(catalog.read_at),
                     },
                 },
             };
@@ -70,10 +73,18 @@ impl<'a> In<'a> {
         });
         let mut fields = json!({ "name": self.name, "present": entry.present, "proof": proof });
         if several {
+            fields["hold"] = self.hold();
             fields["tombstone"] = json!(self.tombstone());
             fields["retention"] = json!(plan.map(|plan| retention(plan, &entry.manifest)));
         }
         fields
+    }
+
+    fn hold(&self) -> Value {
+        match &self.place {
+            Presence::Listed { hold: held, .. } => hold(held.as_ref()),
+            Presence::Absent | Presence::Behind(_) | Presence::Unknown => Value::Null,
+        }
     }
 
     fn tombstone(&self) -> Option<Value> {
@@ -84,7 +95,7 @@ impl<'a> In<'a> {
 }
 
 /// A trusted entry as JSON. `short` is how many digits of the random part tell all entries apart. Of several stores the
-/// first that lists it speaks in `tombstone` and `retention`; each has its own below `stores`.
+/// first that lists it speaks in `hold`, `tombstone` and `retention`; each has its own below `stores`.
 pub fn trusted(entry: &Trusted, stores: &[In<'_>], short: usize) -> Value {
     let manifest = &entry.manifest;
     let db = &manifest.db;
@@ -110,10 +121,18 @@ pub fn trusted(entry: &Trusted, stores: &[In<'_>], short: usize) -> Value {
         "equality": manifest.equality.name(),
         "trust": "trusted",
         "stores": stores.iter().map(|store| store.document(stores.len() > 1)).collect::<Vec<_>>(),
-        "hold": null,
+        "hold": first.map_or(Value::Null, In::hold),
         "tombstone": first.and_then(In::tombstone),
         "retention": plan.map(|plan| retention(plan, manifest)),
     })
+}
+
+/// A hold as JSON.
+pub fn hold(held: Option<&Held>) -> Value {
+    held.map_or(
+        Value::Null,
+        |held| json!({ "reason": held.reason, "until": held.until.map(time), "at": time(held.at) }),
+    )
 }
 
 fn retention(plan: &Plan, manifest: &Manifest) -> Value {

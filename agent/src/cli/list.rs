@@ -104,7 +104,7 @@ fn backups(opened: &Opened, overview: &Overview, args: &ListArgs, now: DateTime<
     }
     text.push_str(&format!("{} of {} backups, {}.", shown.len(), catalog.trusted.len(), size(summary.sealed_bytes)));
     if !summary.findings.is_empty() {
-        text.push_str(&format!(" {} findings: lifeboat status", summary.findings.len()));
+        text.push_str(&format!(" {} findings: lifeboat ack", summary.findings.len()));
     }
     text.push('\n');
     (backups, text)
@@ -178,6 +178,9 @@ fn kept(opened: &Opened, overview: &Overview, entry: &Trusted) -> String {
         Some(Action::Wait { deletable_from } | Action::Mark { deletable_from }) => {
             format!("marked: deletable from {}", deletable_from.format("%Y-%m-%d %H:%M:%S"))
         }
-        _ => reasons.first().cloned().unwrap_or_default(),
+        _ => match entry.held(opened.catalog().read_at) {
+            Some(held) => format!("hold: {}", held.words()),
+            None => reasons.first().cloned().unwrap_or_default(),
+        },
     }
 }

@@ -6,11 +6,11 @@ use super::open::{self, CLOCK};
 use super::output::{Output, count, size, time};
 use crate::catalog::Catalog;
 use crate::clock::Clock as _;
-use crate::config::Role;
+use crate::config::{Config, Role};
 use crate::error::{Error, Reason, Result};
 use crate::holdings::Held;
 use crate::keys::Signer;
-use crate::prune;
+use crate::prune::{self, Pruner};
 use crate::setup;
 use crate::store::{LEFTOVER_GRACE, sweep_leftovers};
 use crate::summary;
@@ -37,7 +37,7 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
         let plan = summary::plan(catalog, opened.yardstick.required, rules, now);
         let (mut done, mut dropped) = (prune::Done::default(), 0);
         if let Some(signer) = &signer {
-            match carry_out(&opened, at, catalog, &plan, signer, now).await {
+            match carry_out(&opened, config, at, &plan, signer, now).await {
                 Ok(carried_out) => (done, dropped) = carried_out,
                 Err(error) if opened.holdings.is_single() => return Err(error),
                 Err(error) => {
@@ -68,14 +68,25 @@ fn done_text(done: &prune::Done, uploads_dropped: usize) -> String {
         0 => String::new(),
         number => format!(" Unfinished uploads dropped: {number}."),
     };
-    format!("Done: {marked} marked, {deleted} deleted, {freed} freed.{uploads}\n")
+    let mut text = format!("Done: {marked} marked, {deleted} deleted, {freed} freed.{uploads}\n");
+    for id in &done.spared {
+        text.push_str(&format!("  {id} was held meanwhile and stays\n"));
+    }
+    for locked in &done.locked {
+        text.push_str(&format!("  locked, tried again at the next run: {}\n", locked.object));
+    }
+    if !done.orphans_marked.is_empty() || !done.orphans_deleted.is_empty() {
+        let (marked, deleted) = (done.orphans_marked.len(), done.orphans_deleted.len());
+        text.push_str(&format!("Uploads without a manifest: {marked} marked, {deleted} deleted.\n"));
+    }
+    text
 }
 
 /// What was done, and how many unfinished uploads were dropped.
 async fn carry_out(
     opened: &open::Opened,
+    config: &Config,
     at: usize,
-    catalog: &Catalog,
     plan: &Plan,
     signer: &Signer,
     now: DateTime<Utc>,
@@ -83,10 +94,15 @@ async fn carry_out(
     if let Some(freeze) = &plan.frozen {
         return Err(Error::new(Reason::PruneFrozen, format!("prune is frozen: {freeze}")).hint("nothing was deleted"));
     }
-    let store = opened.access.place(at)?.store()?;
-    let layout = opened.access.layout();
-    let done = prune::apply(&store, layout, signer, catalog, plan, now).await?;
-    let swept = sweep_leftovers(&store, layout, now, LEFTOVER_GRACE).await?;
+    let reader = opened.access.place(at)?.reader()?;
+    let Some((rules, catalog)) =
+        opened.holdings.stores.get(at).and_then(|held| held.rules.as_ref().zip(held.catalog.as_ref().ok()))
+    else {
+        return Err(Error::new(Reason::Internal, format!("store {at} was not read")));
+    };
+    let pruner = Pruner { reader: &reader, signer, rules, orphan_grace: setup::orphan_grace(config), now };
+    let done = pruner.apply(catalog, plan).await?;
+    let swept = sweep_leftovers(reader.store(), reader.layout(), now, LEFTOVER_GRACE).await?;
     Ok((done, swept.aborted))
 }
 
@@ -101,11 +117,19 @@ fn document(held: &Held, catalog: &Catalog, plan: &Plan, done: Option<(&prune::D
         "keep": ids(|action| matches!(action, Action::Keep)),
         "mark": ids(|action| matches!(action, Action::Mark { .. } | Action::Wait { .. })),
         "delete": ids(|action| matches!(action, Action::Delete)),
-        "orphans": catalog.orphans,
+        "orphans": catalog.orphans.iter().map(|orphan| &orphan.id).collect::<Vec<_>>(),
         "refused": catalog.untrusted.iter().map(|entry| json!({ "id": entry.id, "why": entry.why.to_string() })).collect::<Vec<_>>(),
+        "spared": done.map_or(&[][..], |(done, _)| &done.spared),
+        "locked": done.iter().flat_map(|(done, _)| &done.locked).map(locked_json).collect::<Vec<_>>(),
+        "orphans_marked": done.map_or(&[][..], |(done, _)| &done.orphans_marked),
+        "orphans_deleted": done.map_or(&[][..], |(done, _)| &done.orphans_deleted),
         "uploads_dropped": done.map_or(0, |(_, dropped)| dropped),
         "freed_bytes": done.map_or_else(|| freed(catalog, plan), |(done, _)| done.freed_bytes),
     })
+}
+
+fn locked_json(locked: &prune::Locked) -> Value {
+    json!({ "id": locked.id, "object": locked.object, "why": locked.why })
 }
 
 fn heading(held: &Held, catalog: &Catalog, apply: bool) -> String {
@@ -142,7 +166,7 @@ fn body(catalog: &Catalog, plan: &Plan, all: bool) -> String {
     }
     if !catalog.orphans.is_empty() {
         text.push_str(&format!(
-            "{} uploads without a manifest: under way, or left by a crash; not touched\n",
+            "{} uploads without a manifest: under way, or left by a crash; swept after a grace of their own\n",
             catalog.orphans.len()
         ));
     }

@@ -2,7 +2,7 @@
 
 use super::args::{Cli, ShowArgs};
 use super::entry::{In, Presence};
-use super::open::{self, CLOCK};
+use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size, time};
 use super::{entry, log};
 use crate::catalog::Trusted;
@@ -64,7 +64,8 @@ fn in_store(found: &Trusted, url: &str, account: &In<'_>, single: bool) -> Strin
     if !reasons.is_empty() {
         text.push_str(&format!("retention  {}\n", reasons.join("; ")));
     }
-    for (tombstone, _) in &entry.tombstones {
+    text.push_str(&Opened::history(entry));
+    for (tombstone, _) in entry.marks() {
         text.push_str(&format!("marked     {} to be deleted: {}\n", time(tombstone.at), tombstone.reason));
     }
     text

@@ -3,7 +3,7 @@
 use super::args::{Cli, StatusArgs};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, count, size, time};
-use super::{entry, log};
+use super::{ack, entry, log};
 use crate::clock::Clock as _;
 use crate::config::ProveWhen;
 use crate::error::{Error, Reason, Result};
@@ -32,6 +32,9 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
     for finding in &summary.findings {
         text.push_str(&format!("FINDING {}: {}\n  next: {}\n", finding.kind, finding.what, finding.hint));
     }
+    if !summary.acknowledged.is_empty() {
+        text.push_str(&format!("{} findings were acknowledged: lifeboat ack\n", summary.acknowledged.len()));
+    }
     let fields = json!({
         "restorable_at": summary.restorable.as_ref().map(|proven| time(proven.captured_at)),
         "proven": summary.restorable.as_ref().map(|proven| json!({
@@ -42,7 +45,8 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
         "counts": summary.counts,
         "stores": by_store_json(&overview, &opened),
         "next": next.iter().map(|(name, at)| ((*name).to_owned(), json!(at.map(time)))).collect::<serde_json::Map<_, _>>(),
-        "findings": summary.findings.iter().map(|f| json!({ "kind": f.kind, "what": f.what, "hint": f.hint })).collect::<Vec<Value>>(),
+        "findings": summary.findings.iter().map(ack::finding).collect::<Vec<Value>>(),
+        "acknowledged": summary.acknowledged.len(),
     });
     output.answer(now, Some(opened.cluster()), fields, &text);
     judge(summary, args, now)

@@ -41,7 +41,7 @@ fn sources(holdings: &Holdings, entry: &Trusted, required: Level) -> Vec<usize> 
     let good = |known: &Trusted| {
         known.present
             && known.manifest_sha256 == entry.manifest_sha256
-            && known.tombstones.is_empty()
+            && known.marks().next().is_none()
             && !known.standing(required).is_failed()
     };
     let sources = holdings.sources(entry.id(), required);
@@ -71,8 +71,8 @@ fn wanted(
     // Judged as they would stand here once they are proven as they are elsewhere, and all at once: what a cautious prune
     // would leave for later is no reason to copy what it would then delete.
     let rules = Rules { max_deletions: usize::MAX, ..rules.clone() };
-    let coming = missing.iter().map(|entry| Facts { tombstone: None, ..entry.facts(required, rules.grace) });
-    let facts: Vec<Facts> = catalog.facts(required, rules.grace).into_iter().chain(coming).collect();
+    let coming = missing.iter().map(|entry| Facts { tombstone: None, ..entry.facts(required, rules.grace, now) });
+    let facts: Vec<Facts> = catalog.facts(required, rules.grace, now).into_iter().chain(coming).collect();
     let plan = retention::plan(&facts, &rules, now);
     let keeps = |id: &BackupId| plan.verdict(id).is_some_and(|verdict| verdict.action == Action::Keep);
     missing.into_iter().map(|entry| entry.id().clone()).filter(keeps).collect()
@@ -131,9 +131,10 @@ mod tests {
         let tombstone = crate::catalog::manifest::Tombstone {
             binding: marked.manifest.binding.clone(),
             id: marked.id().clone(),
-            manifest_sha256: marked.manifest_sha256,
+            manifest_sha256: Some(marked.manifest_sha256),
             at: at(0),
             reason: String::new(),
+            asked: false,
             agent_version: String::new(),
         };
         let marked = Trusted { tombstones: vec![(tombstone, at(0))], ..marked };

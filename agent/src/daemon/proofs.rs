@@ -84,7 +84,7 @@ async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
     };
     let now = shared.now();
     let due = |at: usize, entry: &&Trusted| {
-        entry.tombstones.is_empty()
+        entry.marks().next().is_none()
             && matches!(entry.standing(shared.yardstick.required), Standing::Unproven { .. })
             && later.get(&((*entry).id().clone(), at)).is_none_or(|(again, _)| *again <= now)
     };

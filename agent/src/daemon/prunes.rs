@@ -8,9 +8,10 @@ use crate::config::Role;
 use crate::error::{Error, Reason, Result};
 use crate::holdings::Held;
 use crate::keys::Signer;
+use crate::prune::Pruner;
 use crate::setup;
 use crate::store::{LEFTOVER_GRACE, sweep_leftovers};
-use crate::{prune, summary};
+use crate::summary;
 use lifeboat_policy::schedule::{Due, Fired, due_unfired};
 
 pub(super) async fn turn(shared: &Shared) -> Result<()> {
@@ -68,18 +69,23 @@ async fn prune_store(shared: &Shared, signer: &Signer, at: usize, held: &Held, c
     if let Some(freeze) = &plan.frozen {
         tracing::warn!(store = held.name, why = %freeze, "prune is frozen");
     }
-    let (store, layout) = (shared.access.place(at)?.store()?, shared.access.layout());
-    let done = prune::apply(&store, layout, signer, catalog, &plan, now).await;
+    let reader = shared.access.place(at)?.reader()?;
+    let orphan_grace = setup::orphan_grace(&shared.config);
+    let done = Pruner { reader: &reader, signer, rules, orphan_grace, now }.apply(catalog, &plan).await;
     // Whatever became of the plan: parts that nobody finishes belong to no backup.
-    let swept = sweep_leftovers(&store, layout, now, LEFTOVER_GRACE).await;
+    let swept = sweep_leftovers(reader.store(), reader.layout(), now, LEFTOVER_GRACE).await;
     let done = done?;
     swept?;
-    if !done.marked.is_empty() || !done.deleted.is_empty() {
+    if !done.is_empty() {
         tracing::info!(
             store = held.name,
             marked = done.marked.len(),
             deleted = done.deleted.len(),
             freed_bytes = done.freed_bytes,
+            spared = done.spared.len(),
+            locked = done.locked.len(),
+            orphans_marked = done.orphans_marked.len(),
+            orphans_deleted = done.orphans_deleted.len(),
             "pruned"
         );
     }

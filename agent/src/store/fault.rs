@@ -22,6 +22,11 @@ pub(super) fn refused(operation: &'static str, object: &str, url: &str, status: 
     told(operation, object, url, &Facts::of_answer(status, body)).because(said)
 }
 
+/// Whether the store keeps an object because it is locked: the refusal that is meant to be.
+pub(super) fn is_locked(source: &object_store::Error) -> bool {
+    meaning::of("delete", &Facts::of(source)).is_lock()
+}
+
 fn told(operation: &'static str, object: &str, url: &str, facts: &Facts) -> Error {
     let meaning = meaning::of(operation, facts);
     let place = if object == url { url.to_owned() } else { format!("{object} in {url}") };

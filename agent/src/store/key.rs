@@ -58,6 +58,8 @@ pub enum Kind {
     VerdictSignature,
     Tombstone,
     TombstoneSignature,
+    Hold,
+    HoldSignature,
 }
 
 impl Layout {
@@ -93,6 +95,31 @@ impl Layout {
         self.key(format_args!("tombstones/{id}/{}-{random:08x}.json", stamp(at)))
     }
 
+    pub fn hold(&self, id: &BackupId, at: DateTime<Utc>, random: u32) -> ObjectKey {
+        self.key(format_args!("holds/{id}/{}-{random:08x}.json", stamp(at)))
+    }
+
+    /// The folder of a backup's holds, to be listed.
+    pub fn holds(&self, id: &BackupId) -> String {
+        format!("{}/holds/{id}", self.cluster)
+    }
+
+    /// The folder of a backup's tombstones, to be listed.
+    pub fn tombstones(&self, id: &BackupId) -> String {
+        format!("{}/tombstones/{id}", self.cluster)
+    }
+
+    pub fn ack(&self, at: DateTime<Utc>, random: u32) -> ObjectKey {
+        self.key(format_args!("acks/{}-{random:08x}.json", stamp(at)))
+    }
+
+    /// Reads a listed name back as an acknowledgement's or, with `true`, its signature's. They belong to no backup.
+    pub fn parse_ack(&self, name: &str) -> Option<(bool, ObjectKey)> {
+        let file = name.strip_prefix(self.cluster.as_str())?.strip_prefix("/acks/")?;
+        let signature = is_note(file, ".json.minisig");
+        (signature || is_note(file, ".json")).then(|| (signature, ObjectKey(name.to_owned())))
+    }
+
     /// The folder of all canaries, to be listed.
     pub fn canaries(&self) -> String {
         format!("{}/doctor", self.cluster)
@@ -126,6 +153,8 @@ impl Layout {
             ("proofs", file) if is_note(file, ".json.minisig") => Kind::VerdictSignature,
             ("tombstones", file) if is_note(file, ".json") => Kind::Tombstone,
             ("tombstones", file) if is_note(file, ".json.minisig") => Kind::TombstoneSignature,
+            ("holds", file) if is_note(file, ".json") => Kind::Hold,
+            ("holds", file) if is_note(file, ".json.minisig") => Kind::HoldSignature,
             _ => return None,
         };
         Some((id, kind, ObjectKey(name.to_owned())))
@@ -165,6 +194,8 @@ mod tests {
             (layout.manifest(&id).signature(), Kind::ManifestSignature),
             (layout.verdict(&id, at, 9), Kind::Verdict),
             (layout.tombstone(&id, at, 9).signature(), Kind::TombstoneSignature),
+            (layout.hold(&id, at, 9), Kind::Hold),
+            (layout.hold(&id, at, 9).signature(), Kind::HoldSignature),
         ] {
             assert_eq!(layout.parse(key.as_str()), Some((id.clone(), kind, key.clone())));
         }
@@ -175,6 +206,18 @@ mod tests {
         }
         let deep = format!("{}/more", layout.blob(&id));
         assert_eq!(layout.parse(&deep), None);
+    }
+
+    #[test]
+    fn an_acknowledgement_is_known_and_nothing_else_passes_for_one() {
+        let layout = Layout::new(&ClusterName::parse("prod-eu-1").unwrap());
+        let ack = layout.ack(DateTime::from_timestamp(1_795_400_000, 0).unwrap(), 7);
+        assert_eq!(layout.parse_ack(ack.as_str()), Some((false, ack.clone())));
+        assert_eq!(layout.parse_ack(ack.signature().as_str()), Some((true, ack.signature())));
+        assert_eq!(layout.parse(ack.as_str()), None);
+        for other in ["prod-eu-1/acks/readme.json", "prod-eu-1/acks/x/20261123T022640Z-00000007.json", "prod/acks/"] {
+            assert_eq!(layout.parse_ack(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn keeps_more(a: &Facts, b: &Facts) -> Ordering {
         Standing::Unproven { .. } => (1, None, None),
         Standing::Failed { level, at } => (0, Some(level), Some(at)),
     };
-    let rank = |e: &Facts| (e.hold.clone(), e.tombstone.is_none(), e.tombstone, standing(e));
+    let rank = |e: &Facts| (e.hold.clone(), e.tombstone.is_none(), !asked(e), e.tombstone, standing(e));
     let place = |e: &Facts| (e.lineage.clone(), e.revision, e.captured_at, e.sealed_bytes);
     rank(a).cmp(&rank(b)).then_with(|| place(a).cmp(&place(b)))
 }
@@ -113,10 +113,17 @@ fn verdict(entry: &Facts, mut reasons: Vec<Reason>, rules: &Rules, now: DateTime
     match action {
         Action::Keep if entry.tombstone.is_some() => reasons.push(Reason::KeptAgain),
         Action::Keep => {}
+        Action::Mark { .. } | Action::Wait { .. } if asked(entry) => reasons.push(Reason::Asked),
         Action::Mark { .. } | Action::Wait { .. } => reasons.push(Reason::NoRule),
+        Action::Delete if asked(entry) => reasons.extend([Reason::Asked, Reason::GraceOver]),
         Action::Delete => reasons.push(Reason::GraceOver),
     }
     Verdict { id: entry.id.clone(), action, reasons }
+}
+
+/// Whether a person asked for its deletion: then it counts for no rule.
+fn asked(entry: &Facts) -> bool {
+    entry.tombstone.is_some_and(|tombstone| tombstone.asked)
 }
 
 /// One lineage's present entries, newest first, and what they are judged by.
@@ -138,6 +145,7 @@ enum Counted {
 impl Counted {
     fn includes(self, entry: &Facts) -> bool {
         match self {
+            _ if asked(entry) => false,
             Counted::Proven => entry.standing.is_proven(),
             Counted::NotFailed => !entry.standing.is_failed(),
             Counted::All => true,
@@ -185,6 +193,7 @@ impl<'a> Lineage<'a> {
         for (entry, reasons) in self.entries.iter().zip(all) {
             reasons.extend(entry.hold.clone().map(Reason::Held));
             if let (Some(span), Some(newest)) = (self.keep.within, newest)
+                && !asked(entry)
                 && within(entry.captured_at, newest, span)
             {
                 reasons.push(Reason::Within(span));
@@ -260,7 +269,7 @@ impl<'a> Lineage<'a> {
                 reasons.push(Reason::MinProven(self.keep.min_proven));
             }
             // Also young: what is dated a little ahead of now, however small `min_age` is.
-            if entry.captured_at > moment::before(self.now, self.rules.min_age) {
+            if !asked(entry) && entry.captured_at > moment::before(self.now, self.rules.min_age) {
                 reasons.push(Reason::Young(self.rules.min_age));
             }
             if entry.standing.may_be_proven() && newest_proven.is_some_and(|proven| i < proven) {
@@ -270,12 +279,13 @@ impl<'a> Lineage<'a> {
     }
 }
 
-/// Which of a bucket's backups stands for it: a proven one, else one that may still be, else any.
+/// Which of a bucket's backups stands for it: a proven one, else one that may still be, else any that no person wants gone.
 fn preference(entry: &Facts) -> u8 {
     match entry.standing {
-        Standing::Proven { .. } => 2,
-        Standing::Unproven { .. } => 1,
-        Standing::Failed { .. } => 0,
+        _ if asked(entry) => 0,
+        Standing::Proven { .. } => 3,
+        Standing::Unproven { .. } => 2,
+        Standing::Failed { .. } => 1,
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Reason {
     Frozen(Freeze),
     /// No rule keeps it.
     NoRule,
+    /// A person asked for its deletion, and nothing that holds without a rule keeps it.
+    Asked,
     /// It was marked, the grace is over, and still no rule keeps it.
     GraceOver,
 }
@@ -88,6 +90,7 @@ impl fmt::Display for Reason {
             Reason::KeptAgain => f.write_str("was marked, a rule keeps it again"),
             Reason::Frozen(freeze) => write!(f, "frozen: {freeze}"),
             Reason::NoRule => f.write_str("no rule keeps it"),
+            Reason::Asked => f.write_str("a person asked for it"),
             Reason::GraceOver => f.write_str("grace over, plan still agrees"),
         }
     }

@@ -1,5 +1,6 @@
 //! Properties: what must hold for every input, not for the inputs that one thought of.
 
+mod asked;
 mod blackout;
 mod buckets;
 mod croner;

@@ -75,6 +75,7 @@ prop_compose! {
         let tombstone = tombstone.map(|(ago, wait)| TombstoneFact {
             at: hours_ago(ago),
             deletable_from: hours_ago(ago - wait),
+            asked: false,
         });
         Facts {
             id: BackupId::new(captured_at, random),
@@ -157,7 +158,9 @@ pub(crate) fn apply(facts: &[Facts], plan: &Plan) -> Vec<Facts> {
         let mut entry = entry.clone();
         match plan.verdict(&entry.id)?.action {
             Action::Delete => return None,
-            Action::Mark { deletable_from } => entry.tombstone = Some(TombstoneFact { at: now(), deletable_from }),
+            Action::Mark { deletable_from } => {
+                entry.tombstone = Some(TombstoneFact { at: now(), deletable_from, asked: false })
+            }
             Action::Keep | Action::Wait { .. } => {}
         }
         Some(entry)

@@ -11,6 +11,12 @@ pub(super) struct Meaning {
     pub hint: &'static str,
 }
 
+impl Meaning {
+    pub fn is_lock(&self) -> bool {
+        self.hint == LOCKED
+    }
+}
+
 pub(super) const POLICY: &str = "check the store's credentials and what its policy lets this role do";
 const CREDENTIALS: &str = "check the store's credentials: it does not know the key, or the secret does not fit it";
 const EXPIRED: &str =
