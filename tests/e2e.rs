@@ -10,6 +10,7 @@ mod kinds;
 mod line;
 mod plain;
 mod refusals;
+mod retention;
 mod run;
 mod s3;
 mod secrets;

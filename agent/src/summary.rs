@@ -2,17 +2,17 @@
 
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::{Catalog, Trusted};
-use crate::config::Config;
+use crate::config::{Config, ProveWhen};
 use crate::copy;
 use crate::holdings::{Held, Holdings};
 use crate::keys::Distrust;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use lifeboat_policy::freshness;
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Level, Standing};
-use lifeboat_policy::retention::{self, Plan, Rules};
+use lifeboat_policy::retention::{self, Circumstances, Plan, Rules};
 use lifeboat_policy::schedule::Cron;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What the catalog is measured against.
@@ -21,6 +21,8 @@ pub struct Yardstick {
     pub required: Level,
     /// Absent where no config is at hand: then nothing can be late.
     pub backup_cron: Option<Cron>,
+    /// Where proofs have a schedule of their own instead of following each backup.
+    pub proof_cron: Option<Cron>,
     pub backup_limit: Duration,
     pub proof_limit: Duration,
     pub alert_after_backup: Option<Duration>,
@@ -32,6 +34,10 @@ impl Yardstick {
         Yardstick {
             required,
             backup_cron: config.schedule.backup.clone(),
+            proof_cron: match &config.schedule.prove {
+                ProveWhen::AfterBackup => None,
+                ProveWhen::Cron(cron) => Some(cron.clone()),
+            },
             backup_limit: config.limits.backup,
             proof_limit: config.limits.prove,
             alert_after_backup: config.alert_after.backup,
@@ -44,6 +50,7 @@ impl Yardstick {
         Yardstick {
             required,
             backup_cron: None,
+            proof_cron: None,
             backup_limit: Duration::ZERO,
             proof_limit: Duration::ZERO,
             alert_after_backup: None,
@@ -76,7 +83,7 @@ pub const FINDING_KINDS: [&str; 7] =
     ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing", "store_behind"];
 
 /// Every way in which prune can be frozen against the operator's wish. Having no `keep` is a wish.
-pub const FREEZES: [&str; 3] = ["nothing_proven", "clock_ahead", "too_many"];
+pub const FREEZES: [&str; 6] = ["nothing_proven", "clock_ahead", "proof_late", "findings", "shrunk", "too_many"];
 
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -167,20 +174,13 @@ impl Finding {
 pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>, now: DateTime<Utc>) -> Summary {
     let newest = catalog.newest();
     let restorable = catalog.newest_proven(yardstick.required).and_then(|entry| restorable(entry, yardstick.required));
-    let slot = |entry: &Trusted| entry.manifest.slot.unwrap_or(entry.manifest.captured_at);
-    let proven_slot = catalog.newest_proven(yardstick.required).map(slot);
-    let deadline = |newest, limit, fixed| {
-        yardstick.backup_cron.as_ref().and_then(|cron| freshness::deadline(newest, cron, limit, fixed))
-    };
     Summary {
         newest_captured_at: newest.map(|entry| entry.manifest.captured_at),
         proof_last_success_at: restorable.as_ref().map(|proven| proven.proven_at),
-        backup_deadline: deadline(newest.map(slot), yardstick.backup_limit, yardstick.alert_after_backup),
-        proof_deadline: deadline(
-            proven_slot,
-            yardstick.backup_limit + yardstick.proof_limit,
-            yardstick.alert_after_proof,
-        ),
+        backup_deadline: yardstick.backup_cron.as_ref().and_then(|cron| {
+            freshness::deadline(newest.map(slot), cron, yardstick.backup_limit, yardstick.alert_after_backup)
+        }),
+        proof_deadline: proof_deadline(catalog.newest_proven(yardstick.required), yardstick),
         missed_slots: yardstick
             .backup_cron
             .as_ref()
@@ -188,7 +188,7 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>
         counts: counts(catalog, yardstick.required),
         findings: findings(catalog, yardstick.required),
         sealed_bytes: catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum(),
-        plan: rules.map(|rules| plan(catalog, yardstick.required, rules, now)),
+        plan: rules.map(|rules| plan(catalog, yardstick, rules, &BTreeSet::new(), &[], now)),
         restorable,
     }
 }
@@ -199,9 +199,42 @@ pub fn deadline_since(yardstick: &Yardstick, since: DateTime<Utc>) -> Option<Dat
     freshness::deadline(Some(since), cron, yardstick.backup_limit, yardstick.alert_after_backup)
 }
 
-/// The retention plan for a catalog, as `prune` would carry it out.
-pub fn plan(catalog: &Catalog, required: Level, rules: &Rules, now: DateTime<Utc>) -> Plan {
-    retention::plan(&catalog.facts(required, rules.grace), rules, now)
+/// The slot that a backup served, or else when it was captured.
+fn slot(entry: &Trusted) -> DateTime<Utc> {
+    entry.manifest.slot.unwrap_or(entry.manifest.captured_at)
+}
+
+/// Until when this newest proven backup is recent enough: as long as the config says, else two slots of the schedule by which
+/// proofs come, and the limits.
+fn proof_deadline(proven: Option<&Trusted>, yardstick: &Yardstick) -> Option<DateTime<Utc>> {
+    // A fixed time needs no schedule: a host that only prunes may have none.
+    if let Some(span) = yardstick.alert_after_proof {
+        return slot(proven?).checked_add_signed(TimeDelta::from_std(span).ok()?);
+    }
+    let cron = yardstick.proof_cron.as_ref().or(yardstick.backup_cron.as_ref())?;
+    let limit = yardstick.backup_limit + yardstick.proof_limit;
+    freshness::deadline(proven.map(slot), cron, limit, None)
+}
+
+/// The retention plan for a catalog, as `prune` would carry it out. `acked` are the shrunk backups that a person has looked
+/// at, `findings` what a check of the history found and nobody acknowledged.
+pub fn plan(
+    catalog: &Catalog,
+    yardstick: &Yardstick,
+    rules: &Rules,
+    acked: &BTreeSet<BackupId>,
+    findings: &[String],
+    now: DateTime<Utc>,
+) -> Plan {
+    let facts = catalog.facts(yardstick.required, rules.grace);
+    // Not the catalog's own newest: one dated in the future would make every proof recent.
+    let proven = retention::newest_proven(&facts, now).and_then(|proven| catalog.find(&proven.id));
+    let circumstances = Circumstances {
+        proof_deadline: proof_deadline(proven, yardstick),
+        acked: acked.clone(),
+        findings: findings.to_vec(),
+    };
+    retention::plan(&facts, rules, &circumstances, now)
 }
 
 fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
@@ -312,3 +345,6 @@ fn trust_hint(why: &Distrust) -> &'static str {
         _ => "nobody should write here but lifeboat; find out who did",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,8 +16,8 @@
 //! backups, over those that did not fail, and over all, and what any count keeps stays: two weeks of failing proofs
 //! therefore push out no proven day, and where all is proven the three counts are one. `last` counts the same way.
 //! `within` counts back from the newest backup of the lineage, not from now: a clock that jumps ahead ages nothing.
-//! `within_daily: 90d` keeps the backup that stands for a day, as `daily` chooses it, where that backup is less than 90 days
-//! older than the newest. There is no number to use up, so the three counts come to the same.
+//! `within_daily: 90d` keeps one backup, as `daily` chooses it, of every day that the 90 days before the newest touch. There is
+//! no number to use up, so the three counts come to the same.
 //!
 //! **The budget** bounds the bytes of what is kept. What only a rule keeps goes first: failed backups, then unproven ones,
 //! then proven ones, the oldest of each first, of the oldest lineage first. What is kept whatever the rules say is never
@@ -65,7 +65,7 @@ pub struct Keep {
     pub yearly: u32,
     /// Everything less than this older than the newest backup.
     pub within: Option<Duration>,
-    /// One for each hour, where it is less than this older than the newest backup.
+    /// One for each hour that reaches into so long before the newest backup.
     pub within_hourly: Option<Duration>,
     /// The same for each day.
     pub within_daily: Option<Duration>,

@@ -1,5 +1,6 @@
 //! Where a sweep begins: a store in memory with three proven backups, the oldest marked for deletion long ago, and keys.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use lifeboat::keys::generate::{KeyRole, generate};
 use lifeboat::keys::{Identities, Recipients, Signer, Trust};
 use lifeboat::seal::{SealReceipt, Sealer};
 use lifeboat::store::{Layout, Store};
-use lifeboat::{fetch, prune, summary};
+use lifeboat::summary::{self, Yardstick};
+use lifeboat::{fetch, prune};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Level, Outcome};
 use lifeboat_policy::retention::{Keep, Rules};
@@ -170,9 +172,10 @@ impl Ground {
             grace: Duration::from_secs(60),
             min_age: Duration::ZERO,
             max_deletions: 10,
+            freeze_if_shrunk: Some(50),
         };
         let now = Utc::now() + TimeDelta::hours(1);
-        let plan = summary::plan(&catalog, Level::Booted, &rules, now);
+        let plan = summary::plan(&catalog, &Yardstick::bare(Level::Booted), &rules, &BTreeSet::new(), &[], now);
         prune::apply(store, &self.layout, &self.signer("prune"), &catalog, &plan, now).await
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Keep, Reason};
 use crate::moment;
-use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use std::time::Duration;
 
@@ -60,17 +60,36 @@ impl Period {
     /// autumn repeats is two buckets; the others are days of the calendar.
     pub(super) fn bucket(self, at: DateTime<Utc>, zone: Tz) -> (i64, i64) {
         let civil = moment::civil(at, zone);
+        match self {
+            Period::Hour => (at.timestamp() - i64::from(civil.minute() * 60 + civil.second()), 0),
+            _ => self.on_calendar(civil),
+        }
+    }
+
+    /// The bucket of a civil time. What is later on the calendar is in no earlier bucket.
+    fn on_calendar(self, civil: NaiveDateTime) -> (i64, i64) {
         let number = |n: u32| i64::from(n);
         match self {
-            Period::Hour => {
-                let into_hour = i64::from(civil.minute() * 60 + civil.second());
-                (at.timestamp() - into_hour, 0)
-            }
+            Period::Hour => (i64::from(civil.num_days_from_ce()), number(civil.hour())),
             Period::Day => (i64::from(civil.num_days_from_ce()), 0),
             Period::Week => (i64::from(civil.iso_week().year()), number(civil.iso_week().week())),
             Period::Month => (i64::from(civil.year()), number(civil.month())),
             Period::Quarter => (i64::from(civil.year()), number(civil.quarter())),
             Period::Year => (i64::from(civil.year()), 0),
+        }
+    }
+
+    /// Whether the bucket of an instant reaches into the time less than `span` before `newest`. It is the same for all of
+    /// a bucket, and a longer span is never reached by less: so it is counted on the clock of the wall, which is not put back.
+    pub(super) fn reaches(self, at: DateTime<Utc>, newest: DateTime<Utc>, span: Duration, zone: Tz) -> bool {
+        match self {
+            // The hour that autumn repeats is two buckets: instants tell them apart.
+            Period::Hour => self.bucket(at, zone).0.saturating_add(3600) > moment::before(newest, span).timestamp(),
+            _ => {
+                let newest = moment::civil(newest, zone);
+                let start = TimeDelta::from_std(span).ok().and_then(|span| newest.checked_sub_signed(span));
+                start.is_none_or(|start| self.bucket(at, zone) >= self.on_calendar(start))
+            }
         }
     }
 
@@ -150,7 +169,30 @@ mod tests {
         assert_eq!(quarter("2026-04-01T00:00:00Z"), "quarterly 2026-Q2");
         assert_eq!(quarter("2026-12-31T23:59:59Z"), "quarterly 2026-Q4");
         let within = Period::Quarter.reason_within(utc("2026-07-01T00:00:00Z"), chrono_tz::UTC);
-        assert_eq!((within.to_string(), within.group()), ("within_quarterly 2026-Q3".into(), "within_quarterly".into()));
+        assert_eq!(
+            (within.to_string(), within.group()),
+            ("within_quarterly 2026-Q3".into(), "within_quarterly".into())
+        );
+    }
+
+    #[test]
+    fn a_span_reaches_every_bucket_that_it_touches() {
+        let newest = utc("2026-11-20T12:00:00Z");
+        let reaches = |period: Period, at, hours: u64| {
+            period.reaches(utc(at), newest, Duration::from_secs(hours * 3600), chrono_tz::UTC)
+        };
+        // 24 hours before noon is noon: all of that day is in, and nothing of the one before.
+        assert!(reaches(Period::Day, "2026-11-19T00:00:00Z", 24) && !reaches(Period::Day, "2026-11-18T23:59:59Z", 24));
+        assert!(
+            reaches(Period::Hour, "2026-11-19T12:00:00Z", 24) && !reaches(Period::Hour, "2026-11-19T11:59:59Z", 24)
+        );
+        assert!(
+            reaches(Period::Quarter, "2026-07-01T00:00:00Z", 24 * 60)
+                && !reaches(Period::Year, "2025-12-31T23:59:59Z", 24)
+        );
+        assert!(Period::Year.reaches(DateTime::<Utc>::MIN_UTC, newest, Duration::MAX, chrono_tz::UTC));
+        // Newer than the newest by the order of revisions, and dated later.
+        assert!(reaches(Period::Month, "2026-12-24T12:00:00Z", 1));
     }
 
     #[test]

@@ -163,7 +163,8 @@ fn shrunk(present: &[&Facts], percent: u8, acked: &BTreeSet<BackupId>) -> Option
 fn collapse(before: &Facts, after: &Facts, percent: u8) -> Option<Freeze> {
     let below = |had: u64, has: u64, of_200: u16| u128::from(has) * 200 < u128::from(had) * u128::from(of_200);
     let share = u16::from(percent.min(100));
-    let by_thousands = before.keys.saturating_sub(after.keys) >= THOUSANDS && below(before.keys, after.keys, 100 + share);
+    let by_thousands =
+        before.keys.saturating_sub(after.keys) >= THOUSANDS && below(before.keys, after.keys, 100 + share);
     let (what, had, has) = if below(before.keys, after.keys, 2 * share) || by_thousands {
         ("keys", before.keys, after.keys)
     } else if below(before.db_bytes, after.db_bytes, 2 * share) {

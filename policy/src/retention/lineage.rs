@@ -116,15 +116,12 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// Whether a backup is less than `span` older than the newest.
-    fn is_within(&self, entry: &Facts, span: std::time::Duration) -> bool {
-        self.entries.first().is_some_and(|newest| within(entry.captured_at, newest.captured_at, span))
-    }
-
     fn within(&self, all: &mut [Judged]) {
-        let Some(span) = self.keep.within else { return };
-        for (_, judged) in self.entries.iter().zip(all).filter(|(entry, _)| self.is_within(entry, span)) {
-            judged.rules.push(Reason::Within(span));
+        let (Some(span), Some(newest)) = (self.keep.within, self.entries.first()) else { return };
+        for (entry, judged) in self.entries.iter().zip(all) {
+            if within(entry.captured_at, newest.captured_at, span) {
+                judged.rules.push(Reason::Within(span));
+            }
         }
     }
 
@@ -169,7 +166,8 @@ impl<'a> Lineage<'a> {
                 judged.rules.push(period.reason(entry.captured_at, zone));
             }
             // The best of the whole bucket, not of its recent part: else a longer span could drop what a shorter one kept.
-            if span.is_some_and(|span| self.is_within(entry, span)) {
+            let newest = self.entries.first().map_or(entry.captured_at, |newest| newest.captured_at);
+            if span.is_some_and(|span| period.reaches(entry.captured_at, newest, span, zone)) {
                 judged.rules.push(period.reason_within(entry.captured_at, zone));
             }
         }

@@ -192,7 +192,10 @@ mod tests {
         // On a Monday the second week ends yesterday; on a Sunday six days later it matters.
         assert_eq!(idle(Keep { daily: 5, weekly: 2, ..Keep::default() }), Vec::<&str>::new());
         assert_eq!(idle(Keep { within_daily: days(30), daily: 7, quarterly: 8, ..Keep::default() }), ["daily"]);
-        assert_eq!(idle(Keep { within: days(10), within_hourly: days(1), last: 5, ..Keep::default() }), ["last", "within_hourly"]);
+        assert_eq!(
+            idle(Keep { within: days(10), within_hourly: days(1), last: 5, ..Keep::default() }),
+            ["last", "within_hourly"]
+        );
         assert_eq!(comes_to("0 4 * * *", Keep { hourly: 24, daily: 7, ..Keep::default() }, 0).idle, ["daily"]);
     }
 

@@ -1,8 +1,8 @@
 //! Every set of up to six backups over a small grid, under every small rule, against a slow and plain second opinion. Without
-//! optimisation that is minutes, so there only up to four, unless `LIFEBOAT_FULL` is set.
+//! optimisation that is minutes, so there only up to four, unless more cases than usual are asked for.
 
-use crate::world::{failed, now, plan, proven, unproven};
-use chrono::{Datelike, TimeDelta};
+use crate::world::{failed, now, plan, proven, thorough, unproven};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::Standing;
 use lifeboat_policy::retention::{Action, Facts, Keep, Rules};
@@ -72,7 +72,7 @@ fn small_rules() -> Vec<Rules> {
 }
 
 /// Numbers that count up from hour to hour, day to day, Monday to Monday (UTC; 1970 began on a Thursday).
-type Bucket = fn(&Facts) -> i64;
+type Bucket = fn(DateTime<Utc>) -> i64;
 
 fn rank(entry: &Facts) -> u32 {
     if entry.standing.is_proven() { 2 } else { u32::from(!entry.standing.is_failed()) }
@@ -80,7 +80,8 @@ fn rank(entry: &Facts) -> u32 {
 
 /// Whether `entry` stands for its bucket.
 fn is_best(entry: &Facts, newest_first: &[Facts], bucket: Bucket) -> bool {
-    let same: Vec<&Facts> = newest_first.iter().filter(|e| bucket(e) == bucket(entry)).collect();
+    let same: Vec<&Facts> =
+        newest_first.iter().filter(|e| bucket(e.captured_at) == bucket(entry.captured_at)).collect();
     let best_rank = same.iter().map(|e| rank(e)).max().unwrap();
     same.iter().find(|e| rank(e) == best_rank).unwrap().id == entry.id
 }
@@ -88,10 +89,13 @@ fn is_best(entry: &Facts, newest_first: &[Facts], bucket: Bucket) -> bool {
 /// Whether a rule over buckets keeps `entry`: said in the words of the documentation, one entry at a time.
 fn bucket_keeps(entry: &Facts, newest_first: &[Facts], count: u32, bucket: Bucket) -> bool {
     let counted = |least: u32| {
-        let place = newest_first.iter().filter(|e| rank(e) >= least).position(|e| bucket(e) == bucket(entry));
+        let place = newest_first
+            .iter()
+            .filter(|e| rank(e) >= least)
+            .position(|e| bucket(e.captured_at) == bucket(entry.captured_at));
         place.is_some_and(|place| {
             let newer: BTreeSet<i64> =
-                newest_first.iter().filter(|e| rank(e) >= least).take(place).map(bucket).collect();
+                newest_first.iter().filter(|e| rank(e) >= least).take(place).map(|e| bucket(e.captured_at)).collect();
             newer.len() < usize::try_from(count).unwrap()
         })
     };
@@ -112,20 +116,22 @@ fn a_rule_keeps(place: usize, newest_first: &[Facts], keep: &Keep) -> bool {
     let in_last = |counted: fn(&Facts) -> bool| {
         counted(entry) && newer.iter().filter(|e| counted(e)).count() < usize::try_from(keep.last).unwrap()
     };
-    let age = newest_first[0].captured_at - entry.captured_at;
-    let recent = |span: Option<Duration>| span.is_some_and(|span| age < TimeDelta::from_std(span).unwrap());
+    let newest = newest_first[0].captured_at;
+    let ago = |span: Duration| newest - TimeDelta::from_std(span).unwrap();
     // October is the tenth month and the first of its quarter; the grid reaches back into September.
     let periods: [(u32, Option<Duration>, Bucket); 5] = [
-        (keep.hourly, keep.within_hourly, |e| e.captured_at.timestamp() / 3600),
-        (keep.daily, keep.within_daily, |e| e.captured_at.timestamp() / 86_400),
-        (keep.weekly, keep.within_weekly, |e| (e.captured_at.timestamp() / 86_400 + 3) / 7),
-        (keep.monthly, None, |e| i64::from(e.captured_at.month())),
-        (keep.quarterly, None, |e| i64::from(e.captured_at.month() > 9)),
+        (keep.hourly, keep.within_hourly, |at| at.timestamp() / 3600),
+        (keep.daily, keep.within_daily, |at| at.timestamp() / 86_400),
+        (keep.weekly, keep.within_weekly, |at| (at.timestamp() / 86_400 + 3) / 7),
+        (keep.monthly, None, |at| i64::from(at.month())),
+        (keep.quarterly, None, |at| i64::from(at.month() > 9)),
     ];
     let by_period = |(count, span, bucket): &(u32, Option<Duration>, Bucket)| {
-        bucket_keeps(entry, newest_first, *count, *bucket) || (recent(*span) && is_best(entry, newest_first, *bucket))
+        bucket_keeps(entry, newest_first, *count, *bucket)
+            || (span.is_some_and(|span| bucket(ago(span)) <= bucket(entry.captured_at))
+                && is_best(entry, newest_first, *bucket))
     };
-    recent(keep.within)
+    keep.within.is_some_and(|span| ago(span) < entry.captured_at)
         || in_last(|_| true)
         || in_last(|e| !e.standing.is_failed())
         || in_last(|e| e.standing.is_proven())
@@ -165,7 +171,7 @@ fn compare(chosen: &[usize], kinds: &[(i64, Standing)], rules: &[Rules]) {
 
 #[test]
 fn every_small_world_is_planned_as_the_documentation_says() {
-    let all = !cfg!(debug_assertions) || std::env::var_os("LIFEBOAT_FULL").is_some();
+    let all = !cfg!(debug_assertions) || thorough();
     let (most, worlds) = if all { (6, 18_564) } else { (4, 1820) };
     let (kinds, rules) = (kinds(), small_rules());
     let chosen: Vec<_> = (0..=most).flat_map(|count| multisets(count, kinds.len())).collect();

@@ -10,10 +10,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// So many cases, which keep a run short. `PROPTEST_CASES=100000 cargo test -p lifeboat-policy --release --test all` runs each
-/// property that often, `tests/run --full` 4096 times: proptest's macro puts `PROPTEST_CASES`, where it is set, in the place of any number written here. A failure
-/// is reported after a minute of making it smaller, if that has found no end by then.
+/// property that often, `tests/run --full` 4096 times: proptest's macro puts `PROPTEST_CASES`, where it is set, in the place
+/// of any number written here. A failure is reported after a minute of making it smaller, if that has found no end by then.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
     ProptestConfig { cases: usual, max_shrink_time: 60_000, ..ProptestConfig::default() }
+}
+
+/// Whether more cases were asked for than proptest's own number.
+pub(crate) fn thorough() -> bool {
+    // The default has read the environment already.
+    ProptestConfig::default().cases > 256
 }
 
 /// For a property whose single case is dear: `PROPTEST_CASES` raises the number in the measure in which it is more than
