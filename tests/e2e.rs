@@ -14,6 +14,7 @@ mod line;
 mod network;
 mod plain;
 mod refusals;
+mod retention;
 mod run;
 mod s3;
 mod secrets;

@@ -115,6 +115,9 @@ impl Trusted {
             hold: self.held(now).map(|held| held.words()),
             tombstone: self.tombstone(grace),
             sealed_bytes: self.manifest.sealed.bytes,
+            keys: self.manifest.db.keys,
+            db_bytes: self.manifest.db.bytes,
+            parents: self.manifest.parents.iter().map(|parent| parent.id.clone()).collect(),
         }
     }
 

@@ -11,6 +11,7 @@ mod keys;
 mod location;
 mod nearest;
 mod options;
+mod retention;
 mod schedule;
 mod store;
 #[cfg(test)]
@@ -356,6 +357,8 @@ pub struct Prune {
     pub grace: Duration,
     pub min_age: Duration,
     pub max_deletions: usize,
+    /// In percent; `None` is `off`.
+    pub freeze_if_shrunk: Option<u8>,
 }
 
 #[derive(Clone, Debug)]

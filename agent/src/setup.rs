@@ -273,6 +273,7 @@ pub fn rules(config: &Config, store: &StoreConfig) -> Rules {
         grace: config.prune.grace,
         min_age: config.prune.min_age,
         max_deletions: config.prune.max_deletions,
+        freeze_if_shrunk: config.prune.freeze_if_shrunk,
     }
 }
 

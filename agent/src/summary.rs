@@ -3,15 +3,15 @@
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::wish::{About, Ack};
 use crate::catalog::{Catalog, Trusted};
-use crate::config::Config;
+use crate::config::{Config, ProveWhen};
 use crate::copy;
 use crate::holdings::{Held, Holdings};
 use crate::keys::Distrust;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use lifeboat_policy::freshness;
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Level, Standing};
-use lifeboat_policy::retention::{self, Plan, Rules};
+use lifeboat_policy::retention::{self, Circumstances, Freeze, Plan, Rules};
 use lifeboat_policy::schedule::Cron;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct Yardstick {
     pub required: Level,
     /// Absent where no config is at hand: then nothing can be late.
     pub backup_cron: Option<Cron>,
+    /// Where proofs have a schedule of their own instead of following each backup.
+    pub proof_cron: Option<Cron>,
     pub backup_limit: Duration,
     pub proof_limit: Duration,
     pub alert_after_backup: Option<Duration>,
@@ -33,6 +35,10 @@ impl Yardstick {
         Yardstick {
             required,
             backup_cron: config.schedule.backup.clone(),
+            proof_cron: match &config.schedule.prove {
+                ProveWhen::AfterBackup => None,
+                ProveWhen::Cron(cron) => Some(cron.clone()),
+            },
             backup_limit: config.limits.backup,
             proof_limit: config.limits.prove,
             alert_after_backup: config.alert_after.backup,
@@ -45,6 +51,7 @@ impl Yardstick {
         Yardstick {
             required,
             backup_cron: None,
+            proof_cron: None,
             backup_limit: Duration::ZERO,
             proof_limit: Duration::ZERO,
             alert_after_backup: None,
@@ -82,7 +89,7 @@ pub const FINDING_KINDS: [&str; 8] =
 pub const SHRUNK: &str = "shrunk";
 
 /// Every way in which prune can be frozen against the operator's wish. Having no `keep` is a wish.
-pub const FREEZES: [&str; 3] = ["nothing_proven", "clock_ahead", "too_many"];
+pub const FREEZES: [&str; 6] = ["nothing_proven", "clock_ahead", "proof_late", "findings", "shrunk", "too_many"];
 
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -190,22 +197,17 @@ impl Finding {
 /// One catalog, measured. `rules` are those of its store.
 pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>, now: DateTime<Utc>) -> Summary {
     let newest = catalog.newest();
-    let (findings, acknowledged) = judged(findings(catalog, yardstick.required), &catalog.acks);
+    let plan = rules.map(|rules| plan(catalog, yardstick, rules, now));
+    let found = [findings(catalog, yardstick.required), shrunk(catalog, plan.as_ref())].concat();
+    let (findings, acknowledged) = judged(found, &catalog.acks);
     let restorable = catalog.newest_proven(yardstick.required).and_then(|entry| restorable(entry, yardstick.required));
-    let slot = |entry: &Trusted| entry.manifest.slot.unwrap_or(entry.manifest.captured_at);
-    let proven_slot = catalog.newest_proven(yardstick.required).map(slot);
-    let deadline = |newest, limit, fixed| {
-        yardstick.backup_cron.as_ref().and_then(|cron| freshness::deadline(newest, cron, limit, fixed))
-    };
     Summary {
         newest_captured_at: newest.map(|entry| entry.manifest.captured_at),
         proof_last_success_at: restorable.as_ref().map(|proven| proven.proven_at),
-        backup_deadline: deadline(newest.map(slot), yardstick.backup_limit, yardstick.alert_after_backup),
-        proof_deadline: deadline(
-            proven_slot,
-            yardstick.backup_limit + yardstick.proof_limit,
-            yardstick.alert_after_proof,
-        ),
+        backup_deadline: yardstick.backup_cron.as_ref().and_then(|cron| {
+            freshness::deadline(newest.map(slot), cron, yardstick.backup_limit, yardstick.alert_after_backup)
+        }),
+        proof_deadline: proof_deadline(catalog.newest_proven(yardstick.required), yardstick),
         missed_slots: yardstick
             .backup_cron
             .as_ref()
@@ -214,7 +216,7 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>
         findings,
         acknowledged,
         sealed_bytes: catalog.trusted.iter().map(|entry| entry.manifest.sealed.bytes).sum(),
-        plan: rules.map(|rules| plan(catalog, yardstick.required, rules, now)),
+        plan,
         restorable,
     }
 }
@@ -225,9 +227,55 @@ pub fn deadline_since(yardstick: &Yardstick, since: DateTime<Utc>) -> Option<Dat
     freshness::deadline(Some(since), cron, yardstick.backup_limit, yardstick.alert_after_backup)
 }
 
-/// The retention plan for a catalog, as `prune` would carry it out.
-pub fn plan(catalog: &Catalog, required: Level, rules: &Rules, now: DateTime<Utc>) -> Plan {
-    retention::plan(&catalog.facts(required, rules.grace, now), rules, now)
+/// The slot that a backup served, or else when it was captured.
+fn slot(entry: &Trusted) -> DateTime<Utc> {
+    entry.manifest.slot.unwrap_or(entry.manifest.captured_at)
+}
+
+/// Until when this newest proven backup is recent enough: as long as the config says, else two slots of the schedule by which
+/// proofs come, and the limits.
+fn proof_deadline(proven: Option<&Trusted>, yardstick: &Yardstick) -> Option<DateTime<Utc>> {
+    // A fixed time needs no schedule: a host that only prunes may have none.
+    if let Some(span) = yardstick.alert_after_proof {
+        return slot(proven?).checked_add_signed(TimeDelta::from_std(span).ok()?);
+    }
+    let cron = yardstick.proof_cron.as_ref().or(yardstick.backup_cron.as_ref())?;
+    let limit = yardstick.backup_limit + yardstick.proof_limit;
+    freshness::deadline(proven.map(slot), cron, limit, None)
+}
+
+/// The retention plan for a catalog, as `prune` would carry it out. What a person acknowledged stands in its way no more.
+pub fn plan(catalog: &Catalog, yardstick: &Yardstick, rules: &Rules, now: DateTime<Utc>) -> Plan {
+    let facts = catalog.facts(yardstick.required, rules.grace, now);
+    // Not the catalog's own newest: one dated in the future would make every proof recent.
+    let proven = retention::newest_proven(&facts, now).and_then(|proven| catalog.find(&proven.id));
+    let circumstances = Circumstances {
+        proof_deadline: proof_deadline(proven, yardstick),
+        acked: catalog.acked(SHRUNK),
+        findings: history_findings(catalog, yardstick.required),
+    };
+    retention::plan(&facts, rules, &circumstances, now)
+}
+
+/// The backup that froze the plan because it shrank, and those that did before and were accepted.
+fn shrunk(catalog: &Catalog, plan: Option<&Plan>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(freeze @ Freeze::Shrunk { id, .. }) = plan.and_then(|plan| plan.frozen.as_ref()) {
+        found.extend(catalog.find(id).map(|entry| Finding::shrunk(entry, freeze.to_string())));
+    }
+    for ack in catalog.acks.iter().filter(|ack| ack.finding.kind == SHRUNK) {
+        let accepted = catalog.trusted.iter().find(|entry| entry.finding(SHRUNK) == ack.finding);
+        found.extend(accepted.map(|entry| Finding::shrunk(entry, ack.what.clone())));
+    }
+    found
+}
+
+/// What nobody acknowledged of what contradicts the signed history: backups that are gone, or whose data is. What nobody
+/// signed is no part of it, and could otherwise freeze prune at anybody's wish.
+fn history_findings(catalog: &Catalog, required: Level) -> Vec<String> {
+    let (open, _) = judged(findings(catalog, required), &catalog.acks);
+    let contradicts = |finding: &Finding| matches!(finding.kind, "history_broken" | "missing");
+    open.into_iter().filter(contradicts).map(|finding| finding.what).collect()
 }
 
 fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
@@ -363,3 +411,6 @@ fn trust_hint(why: &Distrust) -> &'static str {
         _ => "nobody should write here but lifeboat; find out who did",
     }
 }
+
+#[cfg(test)]
+mod tests;

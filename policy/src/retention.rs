@@ -18,18 +18,34 @@
 //! backups, over those that did not fail, and over all, and what any count keeps stays: two weeks of failing proofs
 //! therefore push out no proven day, and where all is proven the three counts are one. `last` counts the same way.
 //! `within` counts back from the newest backup of the lineage, not from now: a clock that jumps ahead ages nothing.
+//! `within_daily: 90d` keeps one backup, as `daily` chooses it, of every day that the 90 days before the newest touch. There is
+//! no number to use up, so the three counts come to the same.
+//!
+//! **The budget** bounds the bytes of what is kept. What only a rule keeps goes first: failed backups, then unproven ones,
+//! then proven ones, the oldest of each first, of the oldest lineage first. What is kept whatever the rules say is never
+//! given up for it: where that alone is more, the plan says so and nobody loses a backup.
+//!
+//! **Freezes.** A plan may be refused whole; [`Freeze`] says why. A shrunk backup freezes until a person acknowledged it,
+//! however many more are taken meanwhile.
 
 mod bucket;
+mod budget;
 mod decide;
+mod freeze;
+mod lineage;
 mod reason;
+mod steady;
 
-pub use decide::plan;
-pub use reason::{Freeze, Reason};
+pub use decide::{newest_proven, plan};
+pub use freeze::Freeze;
+pub use reason::Reason;
+pub use steady::{Steady, steady};
 
 use crate::id::BackupId;
 use crate::proof::Standing;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The `keep` rules of the config. What several rules keep is kept once.
@@ -45,18 +61,51 @@ pub struct Keep {
     pub weekly: u32,
     /// One for each of the newest so many months.
     pub monthly: u32,
+    /// One for each of the newest so many quarters.
+    pub quarterly: u32,
     /// One for each of the newest so many years.
     pub yearly: u32,
     /// Everything less than this older than the newest backup.
     pub within: Option<Duration>,
+    /// One for each hour that reaches into so long before the newest backup.
+    pub within_hourly: Option<Duration>,
+    /// The same for each day.
+    pub within_daily: Option<Duration>,
+    /// The same for each ISO week.
+    pub within_weekly: Option<Duration>,
+    /// The same for each month.
+    pub within_monthly: Option<Duration>,
+    /// The same for each quarter.
+    pub within_quarterly: Option<Duration>,
+    /// The same for each year.
+    pub within_yearly: Option<Duration>,
     /// At least so many proven backups, the newest ones.
     pub min_proven: u32,
+    /// At most so many bytes, as far as what no rule may give up leaves a choice.
+    pub budget: Option<u64>,
 }
 
 impl Default for Keep {
     /// No rule, and a floor of two proven backups.
     fn default() -> Self {
-        Keep { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, within: None, min_proven: 2 }
+        Keep {
+            last: 0,
+            hourly: 0,
+            daily: 0,
+            weekly: 0,
+            monthly: 0,
+            quarterly: 0,
+            yearly: 0,
+            within: None,
+            within_hourly: None,
+            within_daily: None,
+            within_weekly: None,
+            within_monthly: None,
+            within_quarterly: None,
+            within_yearly: None,
+            min_proven: 2,
+            budget: None,
+        }
     }
 }
 
@@ -65,7 +114,7 @@ impl Default for Keep {
 pub struct Rules {
     /// What to keep. `None`: nothing is ever deleted.
     pub keep: Option<Keep>,
-    /// The zone whose days, weeks, months and years count.
+    /// The zone whose days, weeks, months, quarters and years count.
     pub time_zone: Tz,
     /// How long a marked backup waits before it is deleted.
     pub grace: Duration,
@@ -73,6 +122,19 @@ pub struct Rules {
     pub min_age: Duration,
     /// The most that one plan may mark and delete; a bigger plan is refused whole.
     pub max_deletions: usize,
+    /// In percent: a backup with fewer keys or bytes than this share of the one before it freezes the plan. `None`: never.
+    pub freeze_if_shrunk: Option<u8>,
+}
+
+/// What a plan depends on besides the backups, the rules and the time. By default nothing is known that speaks against it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Until when the newest proof is recent enough. `None` where nobody can say: then it is.
+    pub proof_deadline: Option<DateTime<Utc>>,
+    /// The shrunk backups that a person has looked at.
+    pub acked: BTreeSet<BackupId>,
+    /// What `verify` found in the history of the store, in words, and nobody has acknowledged.
+    pub findings: Vec<String>,
 }
 
 /// What is known of one trusted backup.
@@ -94,6 +156,19 @@ pub struct Facts {
     pub tombstone: Option<TombstoneFact>,
     /// Bytes that it takes in the store.
     pub sealed_bytes: u64,
+    /// Keys alive at its revision.
+    pub keys: u64,
+    /// Bytes of the database.
+    pub db_bytes: u64,
+    /// The backups that its writer saw as the newest.
+    pub parents: Vec<BackupId>,
+}
+
+impl Facts {
+    /// Whether a person asked for its deletion: then it counts for no rule.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.tombstone.is_some_and(|tombstone| tombstone.asked)
+    }
 }
 
 /// A planned deletion, from the signed tombstone.
@@ -112,8 +187,19 @@ pub struct TombstoneFact {
 pub struct Plan {
     /// Why nothing may be marked or deleted at all, if so. Every action is then `Keep`.
     pub frozen: Option<Freeze>,
+    /// A warning: what no rule may give up is more than the budget. Nothing more is deleted for it.
+    pub over_budget: Option<OverBudget>,
     /// One verdict for each backup, newest first, the newest lineage first.
     pub verdicts: Vec<Verdict>,
+}
+
+/// By how much the backups that stay whatever the rules say exceed the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverBudget {
+    /// Bytes of these backups.
+    pub guarded_bytes: u64,
+    /// Bytes that the budget allows.
+    pub budget: u64,
 }
 
 /// What becomes of one backup.
@@ -137,7 +223,7 @@ pub enum Action {
         /// From when on it may be deleted.
         deletable_from: DateTime<Utc>,
     },
-    /// It is marked and the grace is not over.
+    /// It is marked, and the grace is not over or others must go first.
     Wait {
         /// From when on it may be deleted.
         deletable_from: DateTime<Utc>,

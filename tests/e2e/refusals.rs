@@ -222,6 +222,17 @@ fn check_config_names_every_file_that_is_missing_or_wrong() {
     let next = world.json(&["check-config", "--next", "3"]);
     assert_eq!(next["next"]["backup"].as_array().map(Vec::len), Some(3), "{next:#}");
     assert_eq!(next["effective"]["cluster"], CLUSTER);
+    assert_eq!(
+        next["retention"],
+        serde_json::json!([
+            { "store": "main", "backups": 1, "at_least": false, "without_effect": ["last"] },
+        ])
+    );
+    let rules = world.write_config("rules.yaml", &[("keep", "{ within: 10d, daily: 9 }")]);
+    let comes_to = world.run_with(&rules, &["check-config"]).expect_code(0).stdout;
+    for words in ["store main: about 10 backups", "store main: keep.daily has no effect: what it keeps stays anyway"] {
+        assert!(comes_to.contains(words), "{words} is missing in:\n{comes_to}");
+    }
     assert_eq!(next["findings"].as_array().map(Vec::len), Some(3));
     let schedule = world.field("schedule").to_owned();
     world.set("schedule", schedule.replacen('{', "{ blackout: [\"02:00-04:30\"],", 1));

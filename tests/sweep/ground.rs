@@ -19,7 +19,8 @@ use lifeboat::keys::{Identities, Recipients, Signer, Trust};
 use lifeboat::prune::{self, Pruner};
 use lifeboat::seal::{SealReceipt, Sealer};
 use lifeboat::store::{Layout, Store};
-use lifeboat::{fetch, summary, wish};
+use lifeboat::summary::{self, Yardstick};
+use lifeboat::{fetch, wish};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Level, Outcome};
 use lifeboat_policy::retention::{Keep, Rules};
@@ -210,9 +211,10 @@ impl Ground {
             grace: Duration::from_secs(60),
             min_age: Duration::ZERO,
             max_deletions: 10,
+            freeze_if_shrunk: Some(50),
         };
         let now = Utc::now() + TimeDelta::hours(1);
-        let plan = summary::plan(&catalog, Level::Booted, &rules, now);
+        let plan = summary::plan(&catalog, &Yardstick::bare(Level::Booted), &rules, now);
         let signer = self.signer("prune");
         let pruner = Pruner { reader: &reader, signer: &signer, rules: &rules, orphan_grace: rules.grace, now };
         pruner.apply(&catalog, &plan).await

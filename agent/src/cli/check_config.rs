@@ -10,6 +10,7 @@ use crate::keys::{Identities, Recipients, Signer};
 use crate::setup;
 use crate::store::Store;
 use chrono::{DateTime, Utc};
+use lifeboat_policy::retention::{Steady, steady};
 use lifeboat_policy::schedule::Cron;
 use serde_json::{Value, json};
 
@@ -33,14 +34,26 @@ pub fn check_config(cli: &Cli, args: &CheckConfigArgs, output: &Output) -> Resul
             text.push_str(&format!("  {local}  /  {}\n", slot.format("%Y-%m-%d %H:%M:%S")));
         }
     }
+    let comes_to = comes_to(&config, now);
+    text.push_str(&comes_to_text(&comes_to));
     let effective: Value = serde_yaml::from_str(&effective)
         .map_err(|source| Error::new(Reason::Internal, "the effective config cannot be read back").because(source))?;
     let next: serde_json::Map<String, Value> = runs
         .into_iter()
         .map(|(name, slots)| (name.to_owned(), json!(slots.into_iter().map(time).collect::<Vec<_>>())))
         .collect();
-    let fields =
-        json!({ "findings": warnings.iter().map(finding).collect::<Vec<_>>(), "effective": effective, "next": next });
+    let retention: Vec<Value> = comes_to
+        .iter()
+        .map(|(store, steady)| {
+            json!({
+                "store": store, "backups": steady.backups, "at_least": steady.at_least, "without_effect": steady.idle,
+            })
+        })
+        .collect();
+    let fields = json!({
+        "findings": warnings.iter().map(finding).collect::<Vec<_>>(), "effective": effective, "next": next,
+        "retention": retention,
+    });
     output.answer(now, Some(config.cluster.as_str()), fields, &text);
     Ok(())
 }
@@ -101,6 +114,28 @@ fn next_runs(config: &Config, count: usize, now: DateTime<Utc>) -> Vec<(&'static
         .filter_map(|(name, cron)| cron.map(|cron| (name, slots(cron))))
         .filter(|(_, slots)| !slots.is_empty())
         .collect()
+}
+
+/// What the rules of each store that has any come to, once they have run for long.
+fn comes_to(config: &Config, now: DateTime<Utc>) -> Vec<(String, Steady)> {
+    let Some(cron) = &config.schedule.backup else { return Vec::new() };
+    let of_store = |store| steady(&setup::rules(config, store), cron, now);
+    config.stores.iter().filter_map(|store| Some((store.name.clone(), of_store(store)?))).collect()
+}
+
+fn comes_to_text(comes_to: &[(String, Steady)]) -> String {
+    let mut text = String::new();
+    if !comes_to.is_empty() {
+        text.push_str("\nWhat `keep` comes to, with every backup taken and proven:\n");
+    }
+    for (store, Steady { backups, at_least, idle }) in comes_to {
+        let about = if *at_least { "more than" } else { "about" };
+        text.push_str(&format!("  store {store}: {about} {backups} backups\n"));
+        for rule in idle {
+            text.push_str(&format!("  store {store}: keep.{rule} has no effect: what it keeps stays anyway\n"));
+        }
+    }
+    text
 }
 
 fn finding(finding: &Finding) -> Value {

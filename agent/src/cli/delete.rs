@@ -12,7 +12,7 @@ use crate::prune;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::Level;
-use lifeboat_policy::retention::{self, Action, Facts, Rules, TombstoneFact};
+use lifeboat_policy::retention::{self, Action, Circumstances, Facts, Rules, TombstoneFact};
 use serde_json::json;
 
 pub async fn delete(cli: &Cli, args: &DeleteArgs, output: &Output) -> Result<()> {
@@ -74,15 +74,15 @@ fn allowed(opened: &Opened, id: &BackupId, now: DateTime<Utc>) -> Result<DateTim
 
 /// Asks the plan itself what would become of the backup if it were asked for.
 fn guard(catalog: &Catalog, entry: &Trusted, required: Level, rules: &Rules, now: DateTime<Utc>) -> Result<(), String> {
-    // How much else is due has no say in this one.
-    let rules = Rules { max_deletions: usize::MAX, ..rules.clone() };
+    // How much else is due, and what waits for somebody to look, has no say in this one.
+    let rules = Rules { max_deletions: usize::MAX, freeze_if_shrunk: None, ..rules.clone() };
     let asked = TombstoneFact { at: now, deletable_from: now + rules.grace, asked: true };
     let as_asked = |fact: Facts| match fact.id == *entry.id() {
         true => Facts { tombstone: Some(asked), ..fact },
         false => fact,
     };
     let facts: Vec<Facts> = catalog.facts(required, rules.grace, now).into_iter().map(as_asked).collect();
-    let plan = retention::plan(&facts, &rules, now);
+    let plan = retention::plan(&facts, &rules, &Circumstances::default(), now);
     if let Some(freeze) = &plan.frozen {
         return Err(format!("prune is frozen: {freeze}"));
     }

@@ -34,7 +34,7 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
     // Every store by its own rules, whatever becomes of the others.
     for (at, held, catalog) in opened.holdings.readable() {
         let Some(rules) = &held.rules else { continue };
-        let plan = summary::plan(catalog, opened.yardstick.required, rules, now);
+        let plan = summary::plan(catalog, &opened.yardstick, rules, now);
         let (mut done, mut dropped) = (prune::Done::default(), 0);
         if let Some(signer) = &signer {
             match carry_out(&opened, config, at, &plan, signer, now).await {
@@ -114,6 +114,7 @@ fn document(held: &Held, catalog: &Catalog, plan: &Plan, done: Option<(&prune::D
         "store": held.name,
         "applied": done.is_some(),
         "frozen": plan.frozen.as_ref().map(|freeze| json!({ "reason": freeze.as_str(), "what": freeze.to_string() })),
+        "over_budget": plan.over_budget.map(|over| json!({ "guarded_bytes": over.guarded_bytes, "budget_bytes": over.budget })),
         "keep": ids(|action| matches!(action, Action::Keep)),
         "mark": ids(|action| matches!(action, Action::Mark { .. } | Action::Wait { .. })),
         "delete": ids(|action| matches!(action, Action::Delete)),
@@ -142,6 +143,10 @@ fn body(catalog: &Catalog, plan: &Plan, all: bool) -> String {
     let mut text = String::new();
     if let Some(freeze) = &plan.frozen {
         text.push_str(&format!("FROZEN: {freeze}\n"));
+    }
+    if let Some(over) = &plan.over_budget {
+        let (guarded, budget) = (size(over.guarded_bytes), size(over.budget));
+        text.push_str(&format!("WARNING: what no rule may give up is {guarded}, more than keep.budget, {budget}\n"));
     }
     let kept: Vec<&Verdict> = plan.kept().collect();
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! What must fit together: checks across fields, after each field has been read.
 
 use super::cursor::Reading;
-use super::decode::{DEFAULT_GRACE, DEFAULT_MIN_AGE, DEFAULT_MIN_PROVEN};
+use super::retention::{DEFAULT_GRACE, DEFAULT_MIN_AGE, DEFAULT_MIN_PROVEN, DEFAULT_SHRUNK};
 use super::{Config, Role, schedule};
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::span;
@@ -164,6 +164,14 @@ fn floors(config: &Config, reading: &Reading<'_>) {
                 keep.min_proven
             ),
             format!("write {DEFAULT_MIN_PROVEN} or more, unless this is meant"),
+        );
+    }
+    if config.prune.freeze_if_shrunk.is_none_or(|percent| percent < DEFAULT_SHRUNK) {
+        let written = config.prune.freeze_if_shrunk.map_or("off".to_owned(), |percent| format!("{percent}%"));
+        reading.warning(
+            &["prune", "freeze_if_shrunk"],
+            format!("{written} is below the default of {DEFAULT_SHRUNK}%: the last full backups of an emptied cluster can go"),
+            format!("write {DEFAULT_SHRUNK}% or more, unless this is meant"),
         );
     }
     let spans = [

@@ -5,12 +5,11 @@ use super::env::{Env, OVERRIDES};
 use super::finding::Finding;
 use super::tree::{self, Node, Place};
 use super::{
-    AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, Prune, Role, SlowStore, StoreConfig, check, etcd,
-    keys, schedule, store,
+    AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, Role, SlowStore, StoreConfig, check, etcd, keys,
+    retention, schedule, store,
 };
 use chrono_tz::Tz;
 use lifeboat_policy::proof::Level;
-use lifeboat_policy::retention::Keep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -39,10 +38,6 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-pub(crate) const DEFAULT_GRACE: Duration = seconds(24 * 3600);
-pub(crate) const DEFAULT_MIN_AGE: Duration = seconds(72 * 3600);
-pub(crate) const DEFAULT_MIN_PROVEN: u32 = 2;
-const DEFAULT_PRUNE: Prune = Prune { grace: DEFAULT_GRACE, min_age: DEFAULT_MIN_AGE, max_deletions: 50 };
 const DEFAULT_LIMITS: Limits = Limits {
     backup: seconds(600),
     stall: seconds(60),
@@ -87,7 +82,7 @@ fn read(reading: &Reading<'_>) -> Option<Config> {
     let stores = fields.need("stores", "name a store: stores: [{ url: s3://bucket/prefix }]");
     let stores = stores.map(|c| store::read(&c)).unwrap_or_default();
     let write_quorum = fields.get("write_quorum").and_then(|c| read_write_quorum(&c, &stores)).unwrap_or(1);
-    let keep = fields.get("keep").and_then(|c| read_keep(&c));
+    let keep = fields.get("keep").and_then(|c| retention::read_keep(&c));
     let schedule = schedule::read(fields.get("schedule"), time_zone);
     let keys = fields.get("keys").map_or_else(no_keys, |c| keys::read(&c));
     let roles = match fields.get("roles") {
@@ -108,7 +103,7 @@ fn read(reading: &Reading<'_>) -> Option<Config> {
         limits: read_limits(fields.get("limits")),
         alert_after: read_alert_after(fields.get("alert_after")),
         keep,
-        prune: read_prune(fields.get("prune")),
+        prune: retention::read_prune(fields.get("prune")),
         proof: read_proof(fields.get("proof")),
         roles,
         http: Http { listen: read_listen(fields.get("http")) },
@@ -188,51 +183,6 @@ fn read_alert_after(cursor: Option<Cursor<'_>>) -> AlertAfter {
         None => None,
     };
     AlertAfter { backup: after("backup"), proof: after("proof") }
-}
-
-pub(super) fn read_keep(cursor: &Cursor<'_>) -> Option<Keep> {
-    const RULES: [&str; 6] = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
-    let known: &'static [&str] = &["last", "hourly", "daily", "weekly", "monthly", "yearly", "within", "min_proven"];
-    let fields = cursor.fields(known)?;
-    let mut any_rule = fields.has("within");
-    let [last, hourly, daily, weekly, monthly, yearly] = RULES.map(|name| {
-        let Some(cursor) = fields.get(name) else { return 0 };
-        let count = cursor.whole::<u32>();
-        if count == Some(0) {
-            cursor.warning("0 keeps nothing: this rule has no effect", "leave it out, or write how many to keep");
-        }
-        any_rule |= count != Some(0);
-        count.unwrap_or(0)
-    });
-    if !any_rule {
-        cursor.error(
-            "no rule keeps anything: all but the newest proven backups would be deleted",
-            "write a rule such as within: 48h or daily: 14, or leave `keep` out to delete nothing",
-        );
-    }
-    let within = fields.get("within").and_then(|c| c.positive_duration());
-    let min_proven = fields.get("min_proven").and_then(|c| c.whole()).unwrap_or(DEFAULT_MIN_PROVEN);
-    Some(Keep { last, hourly, daily, weekly, monthly, yearly, within, min_proven })
-}
-
-fn read_prune(cursor: Option<Cursor<'_>>) -> Prune {
-    let later = &["freeze_if_shrunk"];
-    let fields = cursor.and_then(|c| c.fields_besides(&["grace", "min_age", "max_deletions"], later));
-    let Some(fields) = fields else { return DEFAULT_PRUNE };
-    fields.not_yet(later);
-    let floor = |name: &str, default| fields.get(name).and_then(|c| c.duration()).unwrap_or(default);
-    let max_deletions = fields.get("max_deletions").and_then(|c| {
-        let count = c.whole::<usize>()?;
-        if count == 0 {
-            c.error("with 0 nothing is ever deleted", "write at least 1, or leave `keep` out to delete nothing");
-        }
-        Some(count)
-    });
-    Prune {
-        grace: floor("grace", DEFAULT_PRUNE.grace),
-        min_age: floor("min_age", DEFAULT_PRUNE.min_age),
-        max_deletions: max_deletions.unwrap_or(DEFAULT_PRUNE.max_deletions),
-    }
 }
 
 fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {

@@ -43,6 +43,7 @@ pub fn effective(config: &Config) -> String {
     floors.put("grace", time(prune.grace));
     floors.put("min_age", time(prune.min_age));
     floors.put("max_deletions", u64::try_from(prune.max_deletions).unwrap_or(u64::MAX));
+    floors.put("freeze_if_shrunk", prune.freeze_if_shrunk.map_or("off".to_owned(), |percent| format!("{percent}%")));
     root.put("prune", floors);
     root.put("proof", proof(config));
     root.put("roles", config.roles.iter().map(|role| Value::from(role.name())).collect::<Vec<_>>());
@@ -191,8 +192,19 @@ fn schedule(config: &Config) -> Map {
 
 fn keep(keep: &Keep) -> Map {
     let mut map = Map::default();
-    if let Some(within) = keep.within {
-        map.put("within", time(within));
+    let spans = [
+        ("within", keep.within),
+        ("within_hourly", keep.within_hourly),
+        ("within_daily", keep.within_daily),
+        ("within_weekly", keep.within_weekly),
+        ("within_monthly", keep.within_monthly),
+        ("within_quarterly", keep.within_quarterly),
+        ("within_yearly", keep.within_yearly),
+    ];
+    for (name, span) in spans {
+        if let Some(span) = span {
+            map.put(name, time(span));
+        }
     }
     let rules = [
         ("last", keep.last),
@@ -200,11 +212,15 @@ fn keep(keep: &Keep) -> Map {
         ("daily", keep.daily),
         ("weekly", keep.weekly),
         ("monthly", keep.monthly),
+        ("quarterly", keep.quarterly),
         ("yearly", keep.yearly),
     ];
     // A rule of 0 is no rule, and reading it back would warn about it.
     for (name, count) in rules.into_iter().filter(|(_, count)| *count > 0) {
         map.put(name, count);
+    }
+    if let Some(budget) = keep.budget {
+        map.put("budget", size_text(budget));
     }
     map.put("min_proven", keep.min_proven);
     map

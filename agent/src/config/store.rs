@@ -1,12 +1,12 @@
 //! `stores`: where backups go, and object_store's options for getting there.
 
 use super::cursor::{Cursor, Fields, LEAVE_OUT, Reading, shown};
-use super::decode;
 use super::env::Env;
 use super::finding::{Finding, into_error};
 use super::location::{Location, URL_FIX};
 use super::nearest::nearest;
 use super::options::{self, OptionKind, StoreOption};
+use super::retention;
 use super::tree::{self, Kind, Node, Place};
 use super::{Lock, LockMode, Provider, ReadBack, StoreConfig};
 use crate::error::{Error, Reason, Result};
@@ -172,7 +172,7 @@ fn read_store(cursor: &Cursor<'_>, one_of_several: bool) -> Option<StoreConfig> 
         lock: fields.get("lock").and_then(|c| read_lock(&c, kind)),
         bandwidth: fields.get("bandwidth").and_then(|c| read_bandwidth(&c)),
         read_back: fields.get("read_back").and_then(|c| c.word(READ_BACKS)).unwrap_or(ReadBack::Full),
-        keep: fields.get("keep").and_then(|c| decode::read_keep(&c)),
+        keep: fields.get("keep").and_then(|c| retention::read_keep(&c)),
         timeout: fields.get("timeout").and_then(|c| c.positive_duration()).unwrap_or(REQUEST_TIMEOUT),
         ..StoreConfig::plain(name, location?.0)
     })

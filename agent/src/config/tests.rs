@@ -42,7 +42,7 @@ schedule:
 limits: {{ backup: 10m, stall: 60s, stream: 5m, prove: 30m, slow_store: fail }}
 alert_after: {{ backup: auto, proof: 3h }}
 keep: {{ within: 48h, daily: 14, weekly: 8, monthly: 12, min_proven: 2 }}
-prune: {{ grace: 24h, min_age: 72h, max_deletions: 50 }}
+prune: {{ grace: 24h, min_age: 72h, max_deletions: 50, freeze_if_shrunk: 50% }}
 proof:
   level: booted
   scratch: {{ dir: /var/lib/lifeboat/scratch, max: 12GiB }}
@@ -117,7 +117,8 @@ fn the_smallest_config_has_every_default() {
     let limits = Limits { backup, stall, stream, compare, prove, slow_store: SlowStore::Spool };
     assert_eq!(config.write_quorum, 1);
     assert_eq!(config.limits, limits);
-    assert_eq!(config.prune, Prune { grace: seconds(86_400), min_age: seconds(259_200), max_deletions: 50 });
+    let (grace, min_age) = (seconds(86_400), seconds(259_200));
+    assert_eq!(config.prune, Prune { grace, min_age, max_deletions: 50, freeze_if_shrunk: Some(50) });
     assert_eq!(config.alert_after, AlertAfter { backup: None, proof: None });
     assert_eq!(config.schedule.jitter, seconds(60));
     assert!(config.schedule.blackout.is_empty());
@@ -228,10 +229,6 @@ fn what_this_version_does_not_do_is_refused_by_name() {
         let text = change("cluster:", &format!("{field}\ncluster:"));
         holds(&text, &["is not in this version yet (0.1)", "fix: leave it out", "config.yaml:1:1:"]);
     }
-    holds(
-        &change("cluster:", "prune: { freeze_if_shrunk: 50% }\ncluster:"),
-        &["`freeze_if_shrunk` is not in this version"],
-    );
     for word in ["all", "source", "off"] {
         good(&smallest().replace("2379] }", &format!("2379], compare: {word} }}")), &control_plane());
     }
@@ -344,4 +341,5 @@ fn etcd_by_hand_is_checked() {
 }
 
 mod checks;
+mod keep;
 mod stores;

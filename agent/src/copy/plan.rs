@@ -5,7 +5,7 @@ use crate::holdings::Holdings;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::Level;
-use lifeboat_policy::retention::{self, Action, Facts, Rules};
+use lifeboat_policy::retention::{self, Action, Circumstances, Facts, Rules};
 use std::collections::BTreeSet;
 
 /// One backup to be copied between two stores, named by their places in the config.
@@ -69,11 +69,11 @@ fn wanted(
         return missing.into_iter().map(|entry| entry.id().clone()).collect();
     };
     // Judged as they would stand here once they are proven as they are elsewhere, and all at once: what a cautious prune
-    // would leave for later is no reason to copy what it would then delete.
-    let rules = Rules { max_deletions: usize::MAX, ..rules.clone() };
+    // would leave for later, or until somebody has looked, is no reason to copy what it would then delete.
+    let rules = Rules { max_deletions: usize::MAX, freeze_if_shrunk: None, ..rules.clone() };
     let coming = missing.iter().map(|entry| Facts { tombstone: None, ..entry.facts(required, rules.grace, now) });
     let facts: Vec<Facts> = catalog.facts(required, rules.grace, now).into_iter().chain(coming).collect();
-    let plan = retention::plan(&facts, &rules, now);
+    let plan = retention::plan(&facts, &rules, &Circumstances::default(), now);
     let keeps = |id: &BackupId| plan.verdict(id).is_some_and(|verdict| verdict.action == Action::Keep);
     missing.into_iter().map(|entry| entry.id().clone()).filter(keeps).collect()
 }
@@ -110,7 +110,14 @@ mod tests {
 
     fn rules(keep: Keep) -> Option<Rules> {
         let (grace, min_age) = (Duration::from_secs(3600), Duration::ZERO);
-        Some(Rules { keep: Some(keep), time_zone: chrono_tz::Tz::UTC, grace, min_age, max_deletions: 1 })
+        Some(Rules {
+            keep: Some(keep),
+            time_zone: chrono_tz::Tz::UTC,
+            grace,
+            min_age,
+            max_deletions: 1,
+            freeze_if_shrunk: Some(50),
+        })
     }
 
     #[test]
@@ -166,6 +173,13 @@ mod tests {
         assert_eq!(tasks(vec![source(), small]), [(2, 0, 1)]);
         let daily = Held { rules: rules(Keep { daily: 5, ..Keep::default() }), ..held("b", Ok(catalog(Vec::new()))) };
         assert_eq!(tasks(vec![source(), daily]), [(2, 0, 1), (1, 0, 1), (0, 0, 1)]);
+        // That prune would be frozen, as here by a backup that shrank, does not make everything worth copying.
+        let (mut small, mut big) = (proven(c.clone()), proven(b.clone()));
+        (small.manifest.db.keys, big.manifest.db.keys) = (1, 100);
+        let shrunk = held("full", Ok(catalog(vec![small, big])));
+        let keep = Keep { last: 1, min_proven: 1, ..Keep::default() };
+        let one = Held { rules: rules(keep), ..held("small", Ok(catalog(Vec::new()))) };
+        assert_eq!(tasks(vec![shrunk, one]), [(2, 0, 1)]);
     }
 
     #[test]

@@ -65,9 +65,17 @@ async fn prune_once(shared: &Shared, signer: &Signer) -> Result<()> {
 async fn prune_store(shared: &Shared, signer: &Signer, at: usize, held: &Held, catalog: &Catalog) -> Result<()> {
     let Some(rules) = &held.rules else { return Ok(()) };
     let now = shared.now();
-    let plan = summary::plan(catalog, shared.yardstick.required, rules, now);
+    let plan = summary::plan(catalog, &shared.yardstick, rules, now);
     if let Some(freeze) = &plan.frozen {
         tracing::warn!(store = held.name, why = %freeze, "prune is frozen");
+    }
+    if let Some(over) = &plan.over_budget {
+        tracing::warn!(
+            store = held.name,
+            guarded_bytes = over.guarded_bytes,
+            budget_bytes = over.budget,
+            "the backups that no rule may give up are more than keep.budget"
+        );
     }
     let reader = shared.access.place(at)?.reader()?;
     let orphan_grace = setup::orphan_grace(&shared.config);

@@ -1,7 +1,7 @@
 //! The words that people see beside each decision.
 
+use super::Freeze;
 use crate::span;
-use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
 
@@ -26,8 +26,17 @@ pub enum Reason {
     Weekly(String),
     /// It stands for a month, like `2026-11`.
     Monthly(String),
+    /// It stands for a quarter, like `2026-Q4`.
+    Quarterly(String),
     /// It stands for a year, like `2026`.
     Yearly(String),
+    /// It stands for a bucket of a rule like `within_daily`, and is recent enough.
+    WithinEach {
+        /// The rule without its `within_`, like `daily`.
+        period: &'static str,
+        /// The bucket, like `2026-11-20`.
+        bucket: String,
+    },
     /// Fewer proven ones would stay than the configured floor.
     MinProven(u32),
     /// Younger than the configured least age.
@@ -48,6 +57,10 @@ pub enum Reason {
     NoRule,
     /// A person asked for its deletion, and nothing that holds without a rule keeps it.
     Asked,
+    /// A rule would keep it, but with it the kept ones would be more than the budget.
+    OverBudget,
+    /// It is over budget and due, but if it went now a marked backup would take its place in a rule: that one goes first.
+    AfterOthers,
     /// It was marked, the grace is over, and still no rule keeps it.
     GraceOver,
 }
@@ -62,7 +75,9 @@ impl Reason {
             Reason::Daily(_) => "daily".to_owned(),
             Reason::Weekly(_) => "weekly".to_owned(),
             Reason::Monthly(_) => "monthly".to_owned(),
+            Reason::Quarterly(_) => "quarterly".to_owned(),
             Reason::Yearly(_) => "yearly".to_owned(),
+            Reason::WithinEach { period, .. } => format!("within_{period}"),
             other => other.to_string(),
         }
     }
@@ -80,6 +95,8 @@ impl fmt::Display for Reason {
             Reason::Daily(day) => write!(f, "daily {day}"),
             Reason::Weekly(week) => write!(f, "weekly {week}"),
             Reason::Monthly(month) => write!(f, "monthly {month}"),
+            Reason::Quarterly(quarter) => write!(f, "quarterly {quarter}"),
+            Reason::WithinEach { period, bucket } => write!(f, "within_{period} {bucket}"),
             Reason::Yearly(year) => write!(f, "yearly {year}"),
             Reason::MinProven(count) => write!(f, "minimum of {count} proven"),
             Reason::Young(span) => write!(f, "younger than {}", span::print(*span)),
@@ -91,62 +108,9 @@ impl fmt::Display for Reason {
             Reason::Frozen(freeze) => write!(f, "frozen: {freeze}"),
             Reason::NoRule => f.write_str("no rule keeps it"),
             Reason::Asked => f.write_str("a person asked for it"),
+            Reason::OverBudget => f.write_str("over budget"),
+            Reason::AfterOthers => f.write_str("goes after those that would take its place"),
             Reason::GraceOver => f.write_str("grace over, plan still agrees"),
-        }
-    }
-}
-
-/// Why a plan marks and deletes nothing at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Freeze {
-    /// No `keep` in the config.
-    NoKeep,
-    /// No backup is proven (or only ones dated in the future).
-    NothingProven,
-    /// The newest backup is so old that rather our clock is wrong, or backups have stopped: no time to delete.
-    ClockAhead {
-        /// When the newest backup was captured.
-        newest: DateTime<Utc>,
-        /// Our clock.
-        now: DateTime<Utc>,
-    },
-    /// More to mark and delete than one plan may.
-    TooMany {
-        /// How many the plan would mark and delete.
-        planned: usize,
-        /// How many it may.
-        max: usize,
-    },
-}
-
-impl Freeze {
-    /// A short fixed name, for metrics and JSON.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Freeze::NoKeep => "no_keep",
-            Freeze::NothingProven => "nothing_proven",
-            Freeze::ClockAhead { .. } => "clock_ahead",
-            Freeze::TooMany { .. } => "too_many",
-        }
-    }
-}
-
-impl fmt::Display for Freeze {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Freeze::NoKeep => f.write_str("no `keep` in the config, so nothing is ever deleted"),
-            Freeze::NothingProven => f.write_str("no backup is proven, so nothing is deleted: lifeboat prove"),
-            Freeze::ClockAhead { newest, now } => write!(
-                f,
-                "the clock says {}, but the newest backup is of {}: either the clock is ahead or backups have stopped",
-                now.format("%Y-%m-%d %H:%M UTC"),
-                newest.format("%Y-%m-%d %H:%M UTC"),
-            ),
-            Freeze::TooMany { planned, max } => write!(
-                f,
-                "{planned} backups to mark or delete, but `prune.max_deletions` is {max}: check `keep`, or raise it for one run"
-            ),
         }
     }
 }

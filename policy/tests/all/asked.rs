@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use chrono::TimeDelta;
-use lifeboat_policy::retention::{Action, Facts, Reason, TombstoneFact, plan};
+use lifeboat_policy::retention::{Action, Circumstances, Facts, Reason, TombstoneFact, plan};
 use proptest::prelude::*;
 
 fn asked(entry: &Facts) -> Facts {
@@ -22,7 +22,7 @@ proptest! {
         facts[wanted] = asked(&facts[wanted]);
         let id = facts[wanted].id.clone();
         prop_assume!(facts.iter().filter(|e| e.id == id).count() == 1);
-        let after = plan(&facts, &rules, now());
+        let after = plan(&facts, &rules, &Circumstances::default(), now());
         prop_assume!(after.frozen.is_none());
         let verdict = after.verdict(&id).unwrap();
         let guarded = |reason: &Reason| matches!(reason, Reason::Newest | Reason::NewestProven | Reason::Held(_)
@@ -44,7 +44,7 @@ proptest! {
         // Once it is gone, nothing else moves because of it.
         if verdict.action == Action::Delete {
             facts.retain(|e| e.id != id);
-            let later = plan(&facts, &rules, now());
+            let later = plan(&facts, &rules, &Circumstances::default(), now());
             prop_assume!(later.frozen.is_none());
             for verdict in later.verdicts {
                 prop_assert_eq!(Some(verdict.action), after.verdict(&verdict.id).map(|v| v.action), "{:?}", verdict.id);

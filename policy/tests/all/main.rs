@@ -3,10 +3,13 @@
 mod asked;
 mod blackout;
 mod buckets;
+mod budget;
 mod croner;
 mod duty;
 mod exhaustive;
+mod freezes;
 mod retention;
 mod schedule;
+mod simulation;
 mod small;
 mod world;

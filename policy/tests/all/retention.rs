@@ -1,20 +1,12 @@
 //! The invariants of retention, for random backups under random rules.
 
 use crate::world::*;
-use chrono::TimeDelta;
+use chrono::{Datelike, TimeDelta, Timelike};
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::retention::{Action, Facts, Freeze, Keep, Plan, Reason, Rules, plan};
+use lifeboat_policy::retention::{Action, Facts, Freeze, Keep, Reason, Rules};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-fn dropped(plan: &Plan) -> BTreeSet<BackupId> {
-    plan.verdicts.iter().filter(|v| v.action != Action::Keep).map(|v| v.id.clone()).collect()
-}
-
-fn kept(plan: &Plan) -> BTreeSet<BackupId> {
-    plan.kept().map(|v| v.id.clone()).collect()
-}
 
 fn loosened(rules: &Rules, more: &Keep, min_age: Duration) -> Rules {
     let keep = rules.keep.as_ref().unwrap();
@@ -24,11 +16,30 @@ fn loosened(rules: &Rules, more: &Keep, min_age: Duration) -> Rules {
         daily: keep.daily + more.daily,
         weekly: keep.weekly + more.weekly,
         monthly: keep.monthly + more.monthly,
+        quarterly: keep.quarterly + more.quarterly,
         yearly: keep.yearly + more.yearly,
         within: keep.within.max(more.within),
+        within_hourly: keep.within_hourly.max(more.within_hourly),
+        within_daily: keep.within_daily.max(more.within_daily),
+        within_weekly: keep.within_weekly.max(more.within_weekly),
+        within_monthly: keep.within_monthly.max(more.within_monthly),
+        within_quarterly: keep.within_quarterly.max(more.within_quarterly),
+        within_yearly: keep.within_yearly.max(more.within_yearly),
         min_proven: keep.min_proven + more.min_proven,
+        budget: None,
     };
     Rules { keep: Some(keep), min_age: rules.min_age + min_age, ..rules.clone() }
+}
+
+fn hour(entry: &Facts, zone: chrono_tz::Tz) -> i64 {
+    let civil = entry.captured_at.with_timezone(&zone);
+    entry.captured_at.timestamp() - i64::from(civil.minute() * 60 + civil.second())
+}
+
+/// Whether they share any bucket but perhaps that of the hour, which lies within that of the day.
+fn shares_a_bucket(a: &Facts, b: &Facts, zone: chrono_tz::Tz) -> bool {
+    let (a, b) = (a.captured_at.with_timezone(&zone), b.captured_at.with_timezone(&zone));
+    a.year() == b.year() || a.iso_week() == b.iso_week()
 }
 
 proptest! {
@@ -54,13 +65,13 @@ proptest! {
     #[test]
     fn while_nothing_is_proven_or_no_keep_is_configured_nothing_goes(mut facts in backups(), rules in rules()) {
         let no_keep = plan(&facts, &Rules { keep: None, ..rules.clone() }, now());
-        prop_assert_eq!(no_keep.frozen, Some(Freeze::NoKeep));
+        prop_assert_eq!(&no_keep.frozen, &Some(Freeze::NoKeep));
         facts.iter_mut().filter(|e| e.standing.is_proven() && !is_future(e.captured_at)).for_each(|e| e.standing = unproven());
         let unproven = plan(&facts, &rules, now());
-        prop_assert_eq!(unproven.frozen, Some(Freeze::NothingProven));
+        prop_assert_eq!(&unproven.frozen, &Some(Freeze::NothingProven));
         for plan in [no_keep, unproven] {
             let freeze = plan.frozen.unwrap();
-            prop_assert!(plan.verdicts.iter().all(|v| v.action == Action::Keep && v.reasons == [Reason::Frozen(freeze)]));
+            prop_assert!(plan.verdicts.iter().all(|v| v.action == Action::Keep && v.reasons == [Reason::Frozen(freeze.clone())]));
         }
     }
 
@@ -87,7 +98,7 @@ proptest! {
         let planned = free.marked().count() + free.deleted().count();
         let bounded = plan(&facts, &Rules { max_deletions: max, ..rules }, now());
         if planned > max {
-            prop_assert_eq!(bounded.frozen, Some(Freeze::TooMany { planned, max }));
+            prop_assert_eq!(&bounded.frozen, &Some(Freeze::TooMany { planned, max }));
             prop_assert!(dropped(&bounded).is_empty());
         } else {
             prop_assert_eq!(bounded, free);
@@ -146,7 +157,7 @@ proptest! {
     fn entries_dated_in_the_future_change_no_verdict_on_others(facts in backups(), rules in rules()) {
         let present: Vec<Facts> = facts.iter().filter(|e| !is_future(e.captured_at)).cloned().collect();
         let (with, without) = (plan(&facts, &rules, now()), plan(&present, &rules, now()));
-        prop_assert_eq!(with.frozen, without.frozen);
+        prop_assert_eq!(&with.frozen, &without.frozen);
         for verdict in &without.verdicts {
             prop_assert_eq!(with.verdict(&verdict.id), Some(verdict));
         }
@@ -164,6 +175,57 @@ proptest! {
     }
 
     #[test]
+    fn a_newer_backup_of_the_same_hour_takes_nobody_elses_place(facts in backups(), mut rules in rules(), minutes in 0i64..60) {
+        // Rules that count from the newest backup, or count backups, are about exactly that: they are left out.
+        let keep = rules.keep.as_mut().unwrap();
+        *keep = Keep {
+            hourly: keep.hourly, daily: keep.daily, weekly: keep.weekly, monthly: keep.monthly, quarterly: keep.quarterly,
+            yearly: keep.yearly, min_proven: 0, ..Keep::default()
+        };
+        let before = plan(&facts, &rules, now());
+        let newest = lineage(&facts, "a").first().map(|newest| (*newest).clone());
+        if let (Some(newest), None) = (newest, &before.frozen) {
+            let captured_at = newest.captured_at + TimeDelta::minutes(minutes);
+            let id = BackupId::new(captured_at, u64::MAX);
+            let newer = Facts { id, captured_at, revision: newest.revision + 1, hold: None, tombstone: None, ..newest.clone() };
+            let zone = rules.time_zone;
+            if hour(&newer, zone) == hour(&newest, zone) {
+                let after = plan(&[facts.clone(), vec![newer]].concat(), &rules, now());
+                for entry in lineage(&facts, "a").iter().filter(|e| !shares_a_bucket(e, &newest, zone)) {
+                    prop_assert!(!is_kept(&before, &entry.id) || is_kept(&after, &entry.id), "{entry:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_with_a_span_keeps_one_of_each_day_that_it_touches_where_all_is_proven(
+        mut facts in backups(), hours in 1u64..3000, zone in zones(),
+    ) {
+        facts.iter_mut().for_each(|e| {
+            (e.standing, e.hold, e.lineage) = (proven(), None, "a".to_owned());
+        });
+        let span = Duration::from_secs(hours * HOUR);
+        let keep = Keep { within_daily: Some(span), min_proven: 0, ..Keep::default() };
+        let rules = Rules {
+            keep: Some(keep), time_zone: zone, grace: Duration::ZERO, min_age: Duration::ZERO, max_deletions: usize::MAX,
+            freeze_if_shrunk: None,
+        };
+        let plan = plan(&facts, &rules, now());
+        if plan.frozen.is_none() {
+            let day = |e: &&&Facts| e.captured_at.with_timezone(&zone).date_naive();
+            let entries = lineage(&facts, "a");
+            for entry in &entries {
+                // Its day's newest, in the order of revisions.
+                let best = entries.iter().find(|other| day(other) == day(&entry)).unwrap();
+                let start = entries[0].captured_at.with_timezone(&zone).naive_local() - TimeDelta::from_std(span).unwrap();
+                let rule_keeps = best.id == entry.id && day(&entry) >= start.date();
+                prop_assert_eq!(is_kept(&plan, &entry.id), rule_keeps || entry.id == entries[0].id || entry.captured_at > now());
+            }
+        }
+    }
+
+    #[test]
     fn nothing_is_deleted_before_its_tombstone_and_the_grace(facts in backups(), rules in rules()) {
         let plan = plan(&facts, &rules, now());
         let grace = TimeDelta::from_std(rules.grace).unwrap();
@@ -176,6 +238,16 @@ proptest! {
                 (Action::Delete, Some(due)) => prop_assert!(due <= now()),
                 (action, due) => prop_assert!(false, "{:?} with a tombstone due {:?}", action, due),
             }
+        }
+    }
+
+    #[test]
+    fn what_no_rule_keeps_no_rule_keeps_again_once_others_are_gone(facts in backups(), rules in rules(), split in any::<u64>()) {
+        let first = plan(&facts, &rules, now());
+        let left = apply(&facts, &half(&first, split));
+        let second = plan(&left, &rules, now());
+        for entry in &left {
+            prop_assert_eq!(is_kept(&first, &entry.id), is_kept(&second, &entry.id), "{:?}", entry);
         }
     }
 
@@ -208,11 +280,7 @@ proptest! {
     fn two_pruners_in_turn_delete_no_more_than_one_would(facts in backups(), rules in rules(), split in any::<u64>()) {
         // The first is stopped half-way, at a point of its own choosing; the second sees what is left and plans afresh.
         let first = plan(&facts, &rules, now());
-        let done = first.verdicts.iter().enumerate().filter(|(i, _)| split >> (i % 64) & 1 == 1).map(|(_, v)| v.clone());
-        let mut half = first.clone();
-        let done: BTreeSet<BackupId> = done.map(|v| v.id).collect();
-        half.verdicts.iter_mut().filter(|v| !done.contains(&v.id)).for_each(|v| v.action = Action::Keep);
-        let second = plan(&apply(&facts, &half), &rules, now());
+        let second = plan(&apply(&facts, &half(&first, split)), &rules, now());
         prop_assert!(dropped(&second).is_subset(&dropped(&first)));
     }
 
@@ -226,6 +294,7 @@ proptest! {
         let keep = Keep { daily, min_proven: 0, ..Keep::default() };
         let rules = Rules {
             keep: Some(keep), time_zone: zone, grace: Duration::ZERO, min_age: Duration::ZERO, max_deletions: usize::MAX,
+            freeze_if_shrunk: None,
         };
         let plan = plan(&facts, &rules, now());
         if plan.frozen.is_none() {

@@ -4,14 +4,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Because, Level, Standing};
-use lifeboat_policy::retention::{Action, Facts, Keep, Plan, Rules, TombstoneFact};
+use lifeboat_policy::retention::{self, Action, Circumstances, Facts, Keep, Plan, Rules, TombstoneFact};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// So many cases; proptest's macro puts `PROPTEST_CASES`, where it is set, in the place of any number written here. A failure
-/// is reported after a minute of making it smaller, if that has found no end by then.
+/// So many cases, which keep a run short. `PROPTEST_CASES=100000 cargo test -p lifeboat-policy --release --test all` runs each
+/// property that often, `tests/run --full` 4096 times: proptest's macro puts `PROPTEST_CASES`, where it is set, in the place
+/// of any number written here. A failure is reported after a minute of making it smaller, if that has found no end by then.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
     ProptestConfig { cases: usual, max_shrink_time: 60_000, ..ProptestConfig::default() }
+}
+
+/// Whether more cases were asked for than proptest's own number.
+pub(crate) fn thorough() -> bool {
+    // The default has read the environment already.
+    ProptestConfig::default().cases > 256
 }
 
 /// For a property whose single case is dear: `PROPTEST_CASES` raises the number in the measure in which it is more than
@@ -69,6 +77,8 @@ prop_compose! {
         hold in prop_oneof![9 => Just(None), 1 => Just(Some("before 1.37".to_owned()))],
         tombstone in prop::option::weighted(0.3, (0i64..80, 0i64..60)),
         random in any::<u64>(),
+        sealed_bytes in 0u64..50,
+        (keys, db_bytes) in prop_oneof![3 => (Just(5000u64), Just(900u64)), 1 => (0u64..9000, 0u64..1500)],
     ) -> Facts {
         let captured_at = now() - TimeDelta::minutes(age);
         let hours_ago = |hours: i64| now() - TimeDelta::hours(hours);
@@ -85,48 +95,106 @@ prop_compose! {
             standing,
             hold,
             tombstone,
-            sealed_bytes: 1,
+            sealed_bytes,
+            keys,
+            db_bytes,
+            parents: vec![],
         }
     }
+}
+
+/// Each backup's parents: the one before it in its lineage, but for some that nobody told.
+pub(crate) fn with_parents(mut facts: Vec<Facts>, untold: u64) -> Vec<Facts> {
+    for name in ["a", "b"] {
+        let ids: Vec<BackupId> = lineage(&facts, name).iter().map(|e| e.id.clone()).collect();
+        for (_, pair) in ids.windows(2).enumerate().filter(|(at, _)| untold >> (at % 64) & 1 == 0) {
+            facts.iter_mut().filter(|e| e.id == pair[0]).for_each(|e| e.parents = vec![pair[1].clone()]);
+        }
+    }
+    facts
 }
 
 pub(crate) fn backups() -> impl Strategy<Value = Vec<Facts>> {
     prop::collection::vec(backup(), 0..40)
 }
 
+/// A rule in about half of all cases.
+fn count(below: u32) -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), 0..below]
+}
+
+/// The same for a rule with a span.
+fn span(hours: u64) -> impl Strategy<Value = Option<Duration>> {
+    prop::option::weighted(0.4, (0..hours).prop_map(|hours| Duration::from_secs(hours * HOUR)))
+}
+
 prop_compose! {
     pub(crate) fn keeps()(
-        last in 0u32..6, hourly in 0u32..8, daily in 0u32..8, weekly in 0u32..5, monthly in 0u32..4, yearly in 0u32..3,
-        within in prop::option::of((0u64..200).prop_map(|hours| Duration::from_secs(hours * HOUR))),
+        (last, hourly, daily, weekly) in (count(6), count(8), count(8), count(5)),
+        (monthly, quarterly, yearly) in (count(4), count(4), count(3)),
+        (within, within_hourly, within_daily, within_weekly) in (span(200), span(200), span(900), span(3000)),
+        (within_monthly, within_quarterly, within_yearly) in (span(6000), span(9000), span(9000)),
         min_proven in 0u32..5,
-        which in any::<[bool; 6]>(),
     ) -> Keep {
-        let on = |i: usize, n: u32| if which[i] { n } else { 0 };
         Keep {
-            last: on(0, last), hourly: on(1, hourly), daily: on(2, daily), weekly: on(3, weekly),
-            monthly: on(4, monthly), yearly: on(5, yearly), within, min_proven,
+            last, hourly, daily, weekly, monthly, quarterly, yearly,
+            within, within_hourly, within_daily, within_weekly, within_monthly, within_quarterly, within_yearly,
+            min_proven,
+            budget: None,
         }
     }
 }
 
+/// Forty and more, chosen for what their clocks have done: half hours, whole days, midnight.
 pub(crate) fn zones() -> impl Strategy<Value = Tz> {
     prop::sample::select(vec![
         chrono_tz::UTC,
         chrono_tz::Europe::Berlin,
+        chrono_tz::Europe::London,
+        chrono_tz::Europe::Dublin,
+        chrono_tz::Europe::Lisbon,
+        chrono_tz::Europe::Moscow,
+        chrono_tz::Europe::Istanbul,
+        chrono_tz::Atlantic::Azores,
         chrono_tz::America::New_York,
+        chrono_tz::America::St_Johns,
+        chrono_tz::America::Sao_Paulo,
+        chrono_tz::America::Caracas,
+        chrono_tz::America::Havana,
+        chrono_tz::America::Santiago,
+        chrono_tz::America::Asuncion,
+        chrono_tz::America::Los_Angeles,
+        chrono_tz::America::Anchorage,
+        chrono_tz::America::Metlakatla,
+        chrono_tz::America::Scoresbysund,
         chrono_tz::Asia::Kolkata,
         chrono_tz::Asia::Kathmandu,
+        chrono_tz::Asia::Tehran,
+        chrono_tz::Asia::Gaza,
+        chrono_tz::Asia::Beirut,
+        chrono_tz::Asia::Amman,
+        chrono_tz::Asia::Manila,
+        chrono_tz::Asia::Tokyo,
+        chrono_tz::Asia::Shanghai,
+        chrono_tz::Asia::Pyongyang,
         chrono_tz::Australia::Lord_Howe,
-        chrono_tz::America::St_Johns,
+        chrono_tz::Australia::Eucla,
+        chrono_tz::Australia::Sydney,
         chrono_tz::Pacific::Apia,
         chrono_tz::Pacific::Chatham,
+        chrono_tz::Pacific::Kiritimati,
+        chrono_tz::Pacific::Kwajalein,
+        chrono_tz::Pacific::Norfolk,
+        chrono_tz::Pacific::Honolulu,
         chrono_tz::Africa::Casablanca,
+        chrono_tz::Africa::Cairo,
+        chrono_tz::Africa::Monrovia,
         chrono_tz::Antarctica::Troll,
     ])
 }
 
 prop_compose! {
-    /// Rules without a ceiling: most properties are about what a plan says when it is not refused.
+    /// Rules without a ceiling, a budget or a freeze by size: most properties are about what a plan says when it is not refused.
     pub(crate) fn rules()(
         keep in keeps(), time_zone in zones(), grace in 0u64..72, min_age in 0u64..100,
     ) -> Rules {
@@ -136,8 +204,30 @@ prop_compose! {
             grace: Duration::from_secs(grace * HOUR),
             min_age: Duration::from_secs(min_age * HOUR),
             max_deletions: usize::MAX,
+            freeze_if_shrunk: None,
         }
     }
+}
+
+/// The plan where nothing else is known.
+pub(crate) fn plan(facts: &[Facts], rules: &Rules, now: DateTime<Utc>) -> Plan {
+    retention::plan(facts, rules, &Circumstances::default(), now)
+}
+
+pub(crate) fn dropped(plan: &Plan) -> BTreeSet<BackupId> {
+    plan.verdicts.iter().filter(|v| v.action != Action::Keep).map(|v| v.id.clone()).collect()
+}
+
+pub(crate) fn kept(plan: &Plan) -> BTreeSet<BackupId> {
+    plan.kept().map(|v| v.id.clone()).collect()
+}
+
+/// A plan of which only some steps were carried out.
+pub(crate) fn half(plan: &Plan, split: u64) -> Plan {
+    let mut half = plan.clone();
+    let left_out = half.verdicts.iter_mut().enumerate().filter(|(i, _)| split >> (i % 64) & 1 == 0);
+    left_out.for_each(|(_, verdict)| verdict.action = Action::Keep);
+    half
 }
 
 pub(crate) fn is_kept(plan: &Plan, id: &BackupId) -> bool {
