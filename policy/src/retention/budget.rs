@@ -39,7 +39,7 @@ pub(super) fn apply(
 }
 
 /// Whether deleting now what is due and over budget would let a backup that no rule keeps, and that is still there, take its
-/// place in a rule. It would be kept again for nothing, and might push another one over the budget.
+/// place in a rule. It would be kept again for nothing, and where clocks lied it might push another one over the budget.
 pub(super) fn others_first(lineage: &Lineage<'_>, judged: &[Judged]) -> bool {
     let goes = |entry: &Facts, judged: &Judged| {
         judged.over_budget && decide::deletion(entry, lineage.rules, lineage.now) == Action::Delete

@@ -1,10 +1,12 @@
 //! The byte budget: what it may take, in which order, and that it comes to rest.
 
 use crate::world::*;
+use chrono::TimeDelta;
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::retention::{Action, Facts, Keep, Reason, Rules};
+use lifeboat_policy::retention::{Action, Facts, Keep, Reason, Rules, TombstoneFact};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 fn with_budget(rules: &Rules, budget: u64) -> Rules {
     let keep = Keep { budget: Some(budget), ..rules.keep.clone().unwrap() };
@@ -108,7 +110,7 @@ proptest! {
         let mut left = apply(&facts, &first);
         for entry in left.iter_mut().filter(|e| dropped(&first).contains(&e.id)) {
             let tombstone = entry.tombstone.as_mut().unwrap();
-            (tombstone.at, tombstone.deletable_from) = (now() - chrono::TimeDelta::days(9), now());
+            (tombstone.at, tombstone.deletable_from) = (now() - TimeDelta::days(9), now());
         }
         for _ in 0..=left.len() {
             left = apply(&left, &plan(&left, &rules, now()));
@@ -116,4 +118,47 @@ proptest! {
         let last = plan(&left, &rules, now());
         prop_assert!(dropped(&last).is_empty(), "{last:?}");
     }
+}
+
+/// Where a clock lied, what is older by the calendar may be newer by its revision. Deleting `given_up` at once would let
+/// `lied` stand for a third day, and that would push `kept` over the budget, which nothing had given up before.
+#[test]
+fn what_is_over_budget_goes_after_the_marked_one_that_would_take_its_place() {
+    let backup = |days: i64, revision: i64, sealed_bytes: u64, tombstone: Option<i64>| {
+        let captured_at = now() - TimeDelta::days(days);
+        let hours_ago = |hours: i64| now() - TimeDelta::hours(hours);
+        Facts {
+            id: BackupId::new(captured_at, 1),
+            lineage: "a".to_owned(),
+            revision,
+            captured_at,
+            standing: proven(),
+            hold: None,
+            tombstone: tombstone
+                .map(|hours| TombstoneFact { at: hours_ago(hours), deletable_from: hours_ago(hours - 24) }),
+            sealed_bytes,
+            keys: 1,
+            db_bytes: 1,
+            parents: vec![],
+        }
+    };
+    let (newest, kept, given_up, lied) =
+        (backup(0, 100, 1, None), backup(1, 90, 2, None), backup(2, 80, 2, Some(30)), backup(9, 95, 2, Some(3)));
+    let rules = Rules {
+        keep: Some(Keep { daily: 3, min_proven: 0, budget: Some(3), ..Keep::default() }),
+        time_zone: chrono_tz::UTC,
+        grace: Duration::from_secs(24 * HOUR),
+        min_age: Duration::ZERO,
+        max_deletions: 9,
+        freeze_if_shrunk: None,
+    };
+    let with_lied = plan(&[newest.clone(), kept.clone(), given_up.clone(), lied.clone()], &rules, now());
+    assert!(is_kept(&with_lied, &kept.id) && !is_kept(&with_lied, &lied.id));
+    let waits = with_lied.verdict(&given_up.id).unwrap();
+    assert_eq!(waits.reasons, [Reason::OverBudget, Reason::AfterOthers]);
+    assert!(matches!(waits.action, Action::Wait { .. }));
+    let without_given_up = plan(&[newest.clone(), kept.clone(), lied], &rules, now());
+    assert!(!is_kept(&without_given_up, &kept.id), "this is what must not happen");
+    let without_lied = plan(&[newest, kept, given_up.clone()], &rules, now());
+    assert_eq!(without_lied.verdict(&given_up.id).unwrap().action, Action::Delete);
 }
