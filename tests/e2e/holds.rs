@@ -40,7 +40,7 @@ fn operator(world: &World, arguments: &[&str]) -> Value {
 #[test]
 fn a_hold_undoes_a_marked_deletion_and_a_release_lets_it_go() {
     let (world, _, old) = two_proven();
-    assert_eq!(ids(&world.json(&["prune", "--apply"])["mark"]), [old.clone()]);
+    assert_eq!(ids(&world.json(&["prune", "--apply"])["mark"]), [old.as_str()]);
     // Any key that is at hand and trusted may hold.
     let held = world.json(&["hold", &old, "--reason", "before 1.37", "--until", "14d"]);
     assert_eq!((&held["undone"], &held["hold"]["reason"]), (&json!(true), &json!("before 1.37")), "{held:#}");
@@ -65,7 +65,7 @@ fn a_hold_undoes_a_marked_deletion_and_a_release_lets_it_go() {
     assert_eq!(operator(&world, &["release", &old])["released"], json!([]), "twice does no harm");
 
     // It is marked anew, and waits anew: the tombstone from before the hold is undone for good.
-    assert_eq!(ids(&world.json(&["prune", "--apply"])["mark"]), [old.clone()]);
+    assert_eq!(ids(&world.json(&["prune", "--apply"])["mark"]), [old.as_str()]);
     assert_eq!(world.list().len(), 2);
     std::thread::sleep(GRACE_OVER);
     assert_eq!(ids(&world.json(&["prune", "--apply"])["delete"]), [old]);
@@ -112,7 +112,7 @@ fn what_a_person_wants_gone_goes_against_the_rules_and_never_what_is_guarded() {
     let marked = operator(&world, &["delete", &old, "--reason", "holds a leaked secret", "--apply"]);
     assert_eq!(marked["stores"], json!([{ "name": "main", "done": true, "error": null }]));
     let plan = world.json(&["prune"]);
-    assert_eq!(ids(&plan["mark"]), [old.clone()], "rules would keep it: {plan:#}");
+    assert_eq!(ids(&plan["mark"]), [old.as_str()], "rules would keep it: {plan:#}");
     assert_eq!(plan["mark"][0]["reasons"], json!(["a person asked for it"]));
     // A change of mind within the grace.
     assert_eq!(world.json(&["hold", &old, "--reason", "wait"])["undone"], json!(true));
