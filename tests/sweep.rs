@@ -116,7 +116,7 @@ fn store(objects: Arc<FaultStore>) -> Store {
 /// Does it, and returns what its caller would have seen.
 async fn run(ground: &Ground, act: Act, store: Store) -> Result<Outcome> {
     let outcome = match act {
-        Act::Publish => ground.publish(&store, 4).await.map(Outcome::Published),
+        Act::Publish => ground.publish(&store, 4).await.map(|entry| Outcome::Published(Box::new(entry))),
         Act::Read => ground.read(&store).await.map(Outcome::Seen),
         Act::Prune => ground.prune(&store).await.map(Outcome::Pruned),
         Act::Fetch => ground.fetch(&store).await.map(Outcome::Fetched),

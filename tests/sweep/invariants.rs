@@ -22,7 +22,7 @@ use super::{Act, trusted};
 
 /// What the act told its caller.
 pub(super) enum Outcome {
-    Published(Trusted),
+    Published(Box<Trusted>),
     Seen(Catalog),
     Pruned(Done),
     Fetched(Digest),
