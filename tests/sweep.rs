@@ -4,6 +4,7 @@
 mod ground;
 mod invariants;
 mod pair;
+mod wishes;
 
 use std::sync::Arc;
 
@@ -57,6 +58,16 @@ fn asking_for_a_deletion_survives_every_fault_of_every_operation() {
 }
 
 #[test]
+fn holds_of_the_wrong_key_or_from_the_future_weaken_nothing_and_are_reported() {
+    wishes::only_what_may_be_said_counts();
+}
+
+#[test]
+fn a_hold_that_comes_between_plan_and_deletion_is_seen() {
+    wishes::a_late_hold_spares();
+}
+
+#[test]
 fn two_pruners_at_once_delete_no_more_than_one_would() {
     pair::both_at_once();
 }
@@ -107,7 +118,7 @@ async fn run(ground: &Ground, act: Act, store: Store) -> Result<Outcome> {
     let outcome = match act {
         Act::Publish => ground.publish(&store, 4).await.map(|entry| Outcome::Published(Box::new(entry))),
         Act::Read => ground.read(&store).await.map(Outcome::Seen),
-        Act::Prune => ground.prune(&store).await.map(|_| Outcome::Pruned),
+        Act::Prune => ground.prune(&store).await.map(Outcome::Pruned),
         Act::Fetch => ground.fetch(&store).await.map(Outcome::Fetched),
         Act::Hold => ground.hold(&store, 1).await.map(|()| Outcome::Held),
         Act::Ask => ground.ask(&store, 2).await.map(|()| Outcome::Asked),

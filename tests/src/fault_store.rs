@@ -28,6 +28,8 @@ pub enum Fault {
     /// A byte is another, on its way here or where it is kept.
     WrongBytes,
     Denied,
+    /// The object stays until its lock ends.
+    Locked,
     /// The name is said to be taken, though nothing was stored.
     Conflict,
     /// It happened, and the answer was lost.
@@ -46,7 +48,7 @@ impl Fault {
     /// Every fault, with the first so many places of a listing.
     pub fn all(listed: usize) -> Vec<Fault> {
         use Fault::*;
-        let mut all = vec![Unavailable, Slow, CutBody, WrongBytes, Denied, Conflict];
+        let mut all = vec![Unavailable, Slow, CutBody, WrongBytes, Denied, Locked, Conflict];
         all.extend([CommittedThenError, CommittedThenConflict, ErrorThenCommitted, StaleList]);
         all.extend((0..listed).map(MissingInList));
         all
@@ -56,6 +58,7 @@ impl Fault {
         let path = what.to_owned();
         match self {
             Fault::Denied => Error::PermissionDenied { path, source: "403 Forbidden: AccessDenied".into() },
+            Fault::Locked => Error::PermissionDenied { path, source: "403 Forbidden: the object is locked".into() },
             Fault::Conflict | Fault::CommittedThenConflict => {
                 Error::AlreadyExists { path, source: "412 Precondition Failed".into() }
             }
@@ -85,6 +88,7 @@ impl Kind {
         use Fault::*;
         match fault {
             Unavailable | Slow | Denied => true,
+            Locked => self == Kind::Delete,
             CutBody => self == Kind::Read,
             WrongBytes => matches!(self, Kind::Read | Kind::Write),
             Conflict | CommittedThenConflict => self == Kind::Write,

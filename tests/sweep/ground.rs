@@ -109,7 +109,7 @@ impl Ground {
         listed.len()
     }
 
-    fn signer(&self, role: &str) -> Signer {
+    pub(super) fn signer(&self, role: &str) -> Signer {
         signer(self.dir.path().join(format!("{role}.sign.key")))
     }
 
@@ -198,13 +198,19 @@ impl Ground {
         prune::ask(&reader, &self.signer("operator"), entry, "a test", Utc::now()).await
     }
 
-    fn reader(&self, store: &Store) -> Reader {
+    pub(super) fn reader(&self, store: &Store) -> Reader {
         Reader::new(store.clone(), self.layout.clone(), self.trust.clone())
     }
 
     /// As a slot of prune does it, an hour from now: 1 and what is left of 0 are deleted, 2 is marked, 3 is the newest proven.
     pub(super) async fn prune(&self, store: &Store) -> Result<prune::Done> {
-        let (reader, catalog) = (self.reader(store), self.read(store).await?);
+        let catalog = self.read(store).await?;
+        self.prune_from(store, &catalog).await
+    }
+
+    /// The same from a catalog that was read before.
+    pub(super) async fn prune_from(&self, store: &Store, catalog: &Catalog) -> Result<prune::Done> {
+        let reader = self.reader(store);
         let rules = Rules {
             keep: Some(Keep { last: 1, min_proven: 1, ..Keep::default() }),
             time_zone: chrono_tz::Tz::UTC,
@@ -214,10 +220,10 @@ impl Ground {
             freeze_if_shrunk: Some(50),
         };
         let now = Utc::now() + TimeDelta::hours(1);
-        let plan = summary::plan(&catalog, &Yardstick::bare(Level::Booted), &rules, now);
+        let plan = summary::plan(catalog, &Yardstick::bare(Level::Booted), &rules, now);
         let signer = self.signer("prune");
         let pruner = Pruner { reader: &reader, signer: &signer, rules: &rules, orphan_grace: rules.grace, now };
-        pruner.apply(&catalog, &plan).await
+        pruner.apply(catalog, &plan).await
     }
 
     /// As a restore does it: the newest proven backup, opened; its digest.

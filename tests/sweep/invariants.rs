@@ -9,7 +9,9 @@ use futures::TryStreamExt as _;
 use lifeboat::catalog::{Catalog, Trusted};
 use lifeboat::digest::Digest;
 use lifeboat::error::Result;
+use lifeboat::prune::Done;
 use lifeboat::store::Store;
+use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::Level;
 use lifeboat_tests::fault_store::{Fault, FaultStore};
 use object_store::memory::InMemory;
@@ -22,7 +24,7 @@ use super::{Act, trusted};
 pub(super) enum Outcome {
     Published(Box<Trusted>),
     Seen(Catalog),
-    Pruned,
+    Pruned(Done),
     Fetched(Digest),
     Held,
     Asked,
@@ -54,6 +56,10 @@ pub(super) async fn hold(
     // What the store itself kept wrong is shown as such; nothing else may be.
     if fault != Fault::WrongBytes {
         assert!(catalog.untrusted.is_empty() && catalog.strays.is_empty(), "{case}: {catalog:?}");
+    }
+    if fault == Fault::Locked {
+        let locked = matches!(&outcome, Ok(Outcome::Pruned(done)) if done.locked.len() == 1);
+        assert!(locked, "{case}: a lock is told, and no failure");
     }
     what_was_told_is_true(ground, case, &catalog, outcome);
     a_clean_run_goes_on(ground, case, &sound).await;
@@ -123,7 +129,10 @@ fn what_was_told_is_true(ground: &Ground, case: &str, catalog: &Catalog, outcome
                 assert!(entry.verdicts.len() <= real.verdicts.len(), "{case}: a verdict was invented");
             }
         }
-        Ok(Outcome::Pruned) => {}
+        Ok(Outcome::Pruned(done)) => {
+            let gone = |id: &BackupId| catalog.find(id).is_none();
+            assert!(done.deleted.iter().all(gone), "{case}: it was called deleted and is listed");
+        }
         Ok(Outcome::Held) => {
             let entry = catalog.find(&ground.id(1)).expect("it was found before");
             assert!(entry.held(catalog.read_at).is_some(), "{case}: it was called held and is not");

@@ -112,3 +112,46 @@ impl Signed for Ack {
         Some(self.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{catalog, trusted};
+    use super::super::{Catalog, Trusted};
+    use super::*;
+    use crate::summary::{Finding, SHRUNK, Yardstick, summarize};
+    use lifeboat_policy::proof::Level;
+
+    fn ack(finding: About) -> Ack {
+        let binding =
+            Binding { kind: String::new(), cluster: String::new(), path: String::new(), signer: Digest::of(b"") };
+        let (what, reason, agent_version) = (String::new(), "meant".to_owned(), String::new());
+        Ack { binding, at: DateTime::default(), finding, what, reason, agent_version }
+    }
+
+    #[test]
+    fn an_acknowledgement_takes_its_very_finding_and_no_other() {
+        let [one, two] = [100, 200].map(|at| Trusted { present: false, ..trusted("a", "a", at, at, 1) });
+        let acks = vec![ack(one.finding("missing")), ack(two.finding("diverged"))];
+        let catalog = Catalog { acks, ..catalog(vec![two.clone(), one.clone()]) };
+        let summary = summarize(&catalog, &Yardstick::bare(Level::Sound), None, DateTime::default());
+        let about = |finding: &Finding| finding.about.clone();
+        assert_eq!(summary.findings.iter().map(about).collect::<Vec<_>>(), [Some(two.finding("missing"))]);
+        let accepted = summary.acknowledged.iter().map(|(finding, _)| about(finding)).collect::<Vec<_>>();
+        assert_eq!(accepted, [Some(one.finding("missing"))]);
+        assert_ne!(one.finding("missing").short(), two.finding("missing").short());
+        assert_ne!(one.finding("missing").short(), one.finding("diverged").short());
+    }
+
+    #[test]
+    fn a_collapse_is_acknowledged_for_one_manifest() {
+        let entry = trusted("a", "a", 100, 100, 1);
+        let finding = Finding::shrunk(&entry, "it lost most keys".to_owned());
+        let acks = finding.about.clone().map(ack).into_iter().collect();
+        let catalog = Catalog { acks, ..catalog(vec![entry.clone()]) };
+        assert_eq!(catalog.acked(SHRUNK), [entry.id().clone()].into());
+        assert_eq!(catalog.acked("missing"), [].into());
+        // Another manifest under the same id is another matter.
+        let other = Catalog { trusted: vec![Trusted { manifest_sha256: Digest::of(b"x"), ..entry }], ..catalog };
+        assert_eq!(other.acked(SHRUNK), [].into());
+    }
+}

@@ -38,27 +38,10 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
         }
     };
     bar.finish();
-    let manifest = &published.entry.manifest;
-    let mut text = format!(
-        "backup {} of {}: revision {}, {} keys, {} sealed, from {} in {}\n",
-        manifest.id,
-        opened.cluster(),
-        grouped(manifest.db.revision),
-        manifest.db.keys,
-        size(manifest.sealed.bytes),
-        manifest.etcd.member_name,
-        entry::seconds(watch.seconds())
-    );
-    text.push_str(&format!("live members: {}\n", entry::equality(manifest)));
     if let Some(why) = &published.new_lineage {
         output.remark(&format!("a new history begins with this backup: {why}\n"));
     }
-    if !opened.holdings.is_single() {
-        text.push_str(&format!("stored in {}\n", published.stores.join(", ")));
-    }
-    for behind in &published.behind {
-        text.push_str(&format!("BEHIND: {}: {}\n", behind.store, behind.error));
-    }
+    let mut text = told(&opened, &published, watch.seconds());
     let mut done = published.entry.clone();
     // Before the proof: a hold that could not be written is told once the rest is.
     let held = match &args.hold {
@@ -86,8 +69,31 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     // A proof that failed is the worst news, then members that differ.
     failed.map_or(Ok(()), Err)?;
     held.transpose()?;
-    members_agree(manifest)?;
+    members_agree(&published.entry.manifest)?;
     all_stores_have_it(&published)
+}
+
+/// What was taken, and where it stands.
+fn told(opened: &Opened, published: &Published, seconds: f64) -> String {
+    let manifest = &published.entry.manifest;
+    let mut text = format!(
+        "backup {} of {}: revision {}, {} keys, {} sealed, from {} in {}\n",
+        manifest.id,
+        opened.cluster(),
+        grouped(manifest.db.revision),
+        manifest.db.keys,
+        size(manifest.sealed.bytes),
+        manifest.etcd.member_name,
+        entry::seconds(seconds)
+    );
+    text.push_str(&format!("live members: {}\n", entry::equality(manifest)));
+    if !opened.holdings.is_single() {
+        text.push_str(&format!("stored in {}\n", published.stores.join(", ")));
+    }
+    for behind in &published.behind {
+        text.push_str(&format!("BEHIND: {}: {}\n", behind.store, behind.error));
+    }
+    text
 }
 
 /// Each store's account of the new backup. `proven` is how the first store that has it holds it now.

@@ -134,8 +134,11 @@ fn what_is_over_budget_goes_after_the_marked_one_that_would_take_its_place() {
             captured_at,
             standing: proven(),
             hold: None,
-            tombstone: tombstone
-                .map(|hours| TombstoneFact { at: hours_ago(hours), deletable_from: hours_ago(hours - 24) }),
+            tombstone: tombstone.map(|hours| TombstoneFact {
+                asked: false,
+                at: hours_ago(hours),
+                deletable_from: hours_ago(hours - 24),
+            }),
             sealed_bytes,
             keys: 1,
             db_bytes: 1,

@@ -107,7 +107,7 @@ fn facts(backup: &Backup, rules: &Rules) -> Facts {
         lineage: format!("{:04}", backup.lineage),
         revision: backup.revision,
         captured_at: backup.captured_at,
-        standing: backup.standing.clone(),
+        standing: backup.standing,
         hold: backup.held.then(|| "a person".to_owned()),
         tombstone: backup.tombstones.iter().map(tombstone).min_by_key(|fact| fact.deletable_from),
         sealed_bytes: backup.bytes,
