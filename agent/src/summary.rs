@@ -260,8 +260,9 @@ pub fn plan(catalog: &Catalog, yardstick: &Yardstick, rules: &Rules, now: DateTi
 /// The backup that froze the plan because it shrank, and those that did before and were accepted.
 fn shrunk(catalog: &Catalog, plan: Option<&Plan>) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Some(freeze @ Freeze::Shrunk { id, .. }) = plan.and_then(|plan| plan.frozen.as_ref()) {
-        found.extend(catalog.find(id).map(|entry| Finding::shrunk(entry, freeze.to_string())));
+    if let Some(Freeze::Shrunk { id, before, what, had, has }) = plan.and_then(|plan| plan.frozen.as_ref()) {
+        let what = format!("backup {id} has {has} {what} where {before} had {had}");
+        found.extend(catalog.find(id).map(|entry| Finding::shrunk(entry, what)));
     }
     for ack in catalog.acks.iter().filter(|ack| ack.finding.kind == SHRUNK) {
         let accepted = catalog.trusted.iter().find(|entry| entry.finding(SHRUNK) == ack.finding);

@@ -88,7 +88,9 @@ fn guard(catalog: &Catalog, entry: &Trusted, required: Level, rules: &Rules, now
     }
     match plan.verdict(entry.id()) {
         Some(verdict) if verdict.action == Action::Keep => {
-            Err(verdict.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            // It was marked only here, to ask.
+            let guards = verdict.reasons.iter().filter(|reason| **reason != retention::Reason::KeptAgain);
+            Err(guards.map(ToString::to_string).collect::<Vec<_>>().join("; "))
         }
         _ => Ok(()),
     }

@@ -101,7 +101,7 @@ impl fmt::Display for Freeze {
             },
             Freeze::Shrunk { id, before, what, had, has } => write!(
                 f,
-                "backup {id} has {has} {what} where {before} had {had}: if that is meant, accept it: lifeboat ack",
+                "backup {id} has {has} {what} where {before} had {had}, and nobody has accepted that: lifeboat ack",
             ),
             Freeze::TooMany { planned, max } => write!(
                 f,

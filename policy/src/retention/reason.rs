@@ -71,6 +71,7 @@ impl Reason {
     pub fn group(&self) -> String {
         match self {
             Reason::Held(_) => "held".to_owned(),
+            Reason::Frozen(_) => "frozen".to_owned(),
             Reason::Hourly(_) => "hourly".to_owned(),
             Reason::Daily(_) => "daily".to_owned(),
             Reason::Weekly(_) => "weekly".to_owned(),
@@ -105,7 +106,8 @@ impl fmt::Display for Reason {
             Reason::Evidence => f.write_str("kept for evidence"),
             Reason::FromTheFuture => f.write_str("dated in the future"),
             Reason::KeptAgain => f.write_str("was marked, a rule keeps it again"),
-            Reason::Frozen(freeze) => write!(f, "frozen: {freeze}"),
+            // The whole plan says why at length; here it would stand beside every backup.
+            Reason::Frozen(freeze) => write!(f, "frozen: {}", freeze.as_str()),
             Reason::NoRule => f.write_str("no rule keeps it"),
             Reason::Asked => f.write_str("a person asked for it"),
             Reason::OverBudget => f.write_str("over budget"),
