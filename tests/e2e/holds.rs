@@ -18,7 +18,7 @@ fn two_proven() -> (World, String, String) {
     (world, ids[0].clone(), ids[1].clone())
 }
 
-fn trust_operator(world: &mut World) {
+pub(super) fn trust_operator(world: &mut World) {
     let trusted = format!("{{ trusted_keys: {{ operator: [{}] }},", world.key("operator.sign.pub").display());
     world.set("keys", world.field("keys").replacen('{', &trusted, 1));
 }
@@ -32,7 +32,7 @@ fn ids(of: &Value) -> Vec<String> {
 }
 
 /// A run that signs with the operator's key.
-fn operator(world: &World, arguments: &[&str]) -> Value {
+pub(super) fn operator(world: &World, arguments: &[&str]) -> Value {
     let key = world.key("operator.sign.key").display().to_string();
     world.json(&[arguments, &["--signing-key", &key]].concat())
 }

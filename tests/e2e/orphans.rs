@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::holds::{operator, trust_operator};
 use lifeboat_tests::bucket::Bucket;
 use lifeboat_tests::real_etcd::Etcd;
 use lifeboat_tests::s3::{S3, ask};
@@ -66,18 +67,24 @@ fn an_upload_that_was_left_behind_is_swept_a_grace_after_it_was_first_missed() {
 
 #[test]
 fn what_others_know_as_a_backup_is_no_upload_left_behind() {
-    let world = hasty();
+    let mut world = hasty();
     let proven = world.list()[1]["id"].as_str().unwrap().to_owned();
     world.run(&["prove", "latest"]).expect_code(0);
     // Somebody took the manifest of a backup that was proven and is named as a parent.
     std::fs::remove_file(world.object(&proven, "manifest.json")).unwrap();
+    world.run(&["status"]).expect_code(11);
+    world.refused(&["prune", "--apply"], 7, "prune_frozen").says(&["is gone without a signed tombstone"]);
+    // Even when a person has accepted that, what is left of it stays.
+    trust_operator(&mut world);
+    for finding in world.json(&["ack"])["findings"].as_array().unwrap() {
+        operator(&world, &["ack", finding["id"].as_str().unwrap(), "--reason", "known"]);
+    }
     for _ in 0..3 {
         std::thread::sleep(GRACE_OVER);
         let pruned = world.json(&["prune", "--apply"]);
         assert_eq!((ids(&pruned["orphans_marked"]), ids(&pruned["orphans_deleted"])), (vec![], vec![]), "{pruned:#}");
     }
     assert!(world.object(&proven, "db.zst.age").exists(), "its data is all that is left of it");
-    world.run(&["status"]).expect_code(11);
 }
 
 #[test]

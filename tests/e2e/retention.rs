@@ -1,5 +1,6 @@
 //! What `keep` and `prune` come to on a real cluster.
 
+use super::holds::trust_operator;
 use lifeboat_tests::real_etcd::Etcd;
 use lifeboat_tests::world::World;
 use serde_json::json;
@@ -17,11 +18,24 @@ fn a_cluster_that_lost_its_keys_ages_out_no_backup_until_shrinking_is_allowed() 
     assert_eq!(plan["frozen"]["reason"], "shrunk", "{plan:#}");
     let shrunk = world.list()[1]["id"].as_str().expect("an id").to_owned();
     let what = plan["frozen"]["what"].as_str().expect("words").to_owned();
-    for words in [shrunk.as_str(), full["id"].as_str().expect("an id"), "has 1 keys where", "acknowledge"] {
+    for words in [shrunk.as_str(), full["id"].as_str().expect("an id"), "has 1 keys where", "lifeboat ack"] {
         assert!(what.contains(words), "{words} is missing in {what}");
     }
     world.refused(&["prune", "--apply"], 7, "prune_frozen").says(&["prune is frozen", &shrunk]);
     assert_eq!(world.list().len(), 3);
+
+    let found = world.json(&["ack"]);
+    assert_eq!(found["findings"][0]["kind"], "shrunk", "{found:#}");
+    let finding = found["findings"][0]["id"].as_str().expect("an id").to_owned();
+    let key = world.key("operator.sign.key").display().to_string();
+    let accept = ["ack", &finding, "--reason", "it was a clean-up", "--signing-key", &key];
+    world.refused(&accept, 7, "no_trust");
+    trust_operator(&mut world);
+    world.json(&accept);
+    assert_eq!(world.json(&["ack"])["acknowledged"][0]["reason"], "it was a clean-up");
+    world.json(&["status"]);
+    let plan = world.json(&["prune"]);
+    assert_eq!(plan["frozen"], json!(null), "{plan:#}");
 
     world.set("prune", "{ grace: 1s, min_age: 1s, freeze_if_shrunk: off }");
     let plan = world.json(&["prune", "--apply"]);

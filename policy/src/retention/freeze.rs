@@ -33,7 +33,7 @@ pub enum Freeze {
         /// Until when it was recent enough.
         deadline: DateTime<Utc>,
     },
-    /// `verify` found something: what the store holds is not what was put there.
+    /// The signed history is not whole: what the store holds is not what was put there.
     Findings(Vec<String>),
     /// A backup has lost much of what the one before it had, and nobody has acknowledged it.
     Shrunk {
@@ -95,9 +95,11 @@ impl fmt::Display for Freeze {
                 time(deadline),
             ),
             Freeze::Findings(findings) => match findings.as_slice() {
-                [] => f.write_str("lifeboat verify has findings"),
-                [only] => write!(f, "lifeboat verify found: {only}"),
-                [first, more @ ..] => write!(f, "lifeboat verify found: {first}, and {} more", more.len()),
+                [] => f.write_str("the history of the store is not whole"),
+                [only] => write!(f, "the history of the store is not whole: {only}; lifeboat ack"),
+                [first, more @ ..] => {
+                    write!(f, "the history of the store is not whole: {first}, and {} more; lifeboat ack", more.len())
+                }
             },
             Freeze::Shrunk { id, before, what, had, has } => write!(
                 f,

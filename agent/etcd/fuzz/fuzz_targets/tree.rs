@@ -39,7 +39,7 @@ fn sane(report: &Report, bytes: &[u8]) {
     assert!(report.keys <= report.records && report.records <= len);
     assert!(report.leases <= len && report.alarms <= len && report.members.len() as u64 <= len);
     for finding in &report.findings {
-        assert!(!finding.what.is_empty() && finding.what.len() < 4096);
+        assert!(!finding.what.is_empty() && finding.what.len() < 4096, "{finding:?}");
         assert!(finding.offset.is_none_or(|_| finding.page.is_some()));
     }
     if !report.sound() {

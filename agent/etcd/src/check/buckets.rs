@@ -237,7 +237,7 @@ fn root<S: Spill>(walk: &mut Walk<'_, S>) -> io::Result<Vec<Entry>> {
         };
         for item in LeafItems::new(bytes, count).filter_map(Result::ok) {
             if item.flags != BUCKET_FLAG {
-                findings.at(page, format!("the root's item {} is not a bucket", item.key.escape_ascii()));
+                findings.at(page, format!("the root's item {} is not a bucket", shown(item.key)));
                 continue;
             }
             entries.push(Entry { name: item.key.to_vec(), value: item.value.to_vec(), page });
@@ -285,15 +285,26 @@ fn bucket<S: Spill>(walk: &mut Walk<'_, S>, entry: &Entry, each: &mut EachLeaf<'
             Ok(())
         }
         None => {
-            walk.findings.at(entry.page, format!("the header of bucket {} is damaged", entry.name.escape_ascii()));
+            walk.findings.at(entry.page, format!("the header of bucket {} is damaged", shown(&entry.name)));
             Ok(())
         }
     }
 }
 
+/// How much of a name a finding shows.
+const SHOWN_BYTES: usize = 80;
+
+/// A name for people: of one that damage made a page long the beginning tells enough.
+fn shown(name: &[u8]) -> String {
+    match name.get(..SHOWN_BYTES) {
+        Some(start) if name.len() > SHOWN_BYTES => format!("{}... ({} bytes)", start.escape_ascii(), name.len()),
+        _ => name.escape_ascii().to_string(),
+    }
+}
+
 /// Reads an inline bucket; gives the note on it if it holds revisions.
 fn inline<S: Spill>(walk: &mut Walk<'_, S>, entry: &Entry, page: &[u8], each: &mut EachLeaf<'_>) -> Option<Vec<u8>> {
-    let name = entry.name.escape_ascii();
+    let name = shown(&entry.name);
     let header = Header::parse(page).filter(|header| (header.id, header.flags, header.overflow) == (0, LEAF, 0));
     let Some(header) = header else {
         walk.findings.at(entry.page, format!("the inline bucket {name} has a damaged header"));
@@ -332,7 +343,7 @@ fn small_leaf(small: &mut Small, findings: &mut Findings, page: u64, bucket: &[u
             _ => Err("is marked as a bucket within the bucket"),
         };
         if let Err(why) = read {
-            let (bucket, key) = (bucket.escape_ascii(), item.key.escape_ascii());
+            let (bucket, key) = (shown(bucket), shown(item.key));
             findings.at(page, format!("{bucket}/{key} {why}"));
         }
     }
