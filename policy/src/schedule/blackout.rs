@@ -19,8 +19,8 @@ const WEEK: i64 = 7 * DAY;
 /// 1970-01-04T00:00:00, the first Sunday, in civil seconds.
 const A_SUNDAY: i64 = 3 * DAY;
 
-/// No more windows are gone through to find a deadline: a year of nights, and some.
-const WINDOWS_AT_MOST: u32 = 500;
+/// No more windows are gone through to find a deadline: thirteen years of nights.
+const WINDOWS_AT_MOST: u32 = 5_000;
 
 /// When no run begins. Without windows it is empty, and changes nothing.
 #[derive(Clone, PartialEq, Eq)]

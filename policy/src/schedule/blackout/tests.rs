@@ -102,6 +102,10 @@ fn time_within_a_window_makes_nothing_late() {
     assert_eq!(after("2026-11-23T21:00:00Z", 2), utc("2026-11-24T05:00:00Z"));
     assert_eq!(after("2026-11-23T23:00:00Z", 2), utc("2026-11-24T06:00:00Z"), "from within");
     assert_eq!(after("2026-11-23T21:00:00Z", 1 + 18 + 1), utc("2026-11-25T05:00:00Z"));
+    // A minute a day, for a year and a half of days.
+    let minute = blackout(&["00:01-24:00"], UTC);
+    let later = minute.after(utc("2020-01-01T00:00:00Z"), Duration::from_secs(600 * 60 + 1));
+    assert_eq!(later, utc("2021-08-23T00:00:01Z"));
     assert_eq!(night.after(utc("2026-11-23T21:00:00Z"), Duration::MAX), DateTime::<Utc>::MAX_UTC);
     assert_eq!(
         Blackout::none().after(utc("2026-11-23T23:00:00Z"), Duration::from_secs(60)),
