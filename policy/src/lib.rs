@@ -7,7 +7,7 @@
 //! | module | question it answers |
 //! |---|---|
 //! | [`id`] | what a backup is called, and which one a person means |
-//! | [`proof`] | what the verdicts on a backup come to |
+//! | [`proof`] | what the verdicts on a backup come to, and which proofs are due |
 //! | [`equality`] | whether the live members agree with a backup |
 //! | [`hold`] | whether a person holds a backup |
 //! | [`retention`] | which backups stay, which go, and why |

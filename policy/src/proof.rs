@@ -1,4 +1,8 @@
-//! What the verdicts on one backup come to. See the design, section 7.
+//! What the verdicts on one backup come to, and which proofs are due. See the design, section 7.
+
+mod due;
+
+pub use due::{ProofFacts, Rules, Task, Why, due, overdue};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
