@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 use lifeboat_policy::choice::{self, Candidate};
 use lifeboat_policy::hold::{self, Held, HoldFact};
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::proof::{Because, Level, Standing, VerdictFact, standing};
+use lifeboat_policy::proof::{Because, Level, ProofFacts, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
 use manifest::{Manifest, Tombstone, Verdict};
 use std::collections::BTreeSet;
@@ -91,17 +91,29 @@ impl Trusted {
 
     /// How the verdicts leave this backup, measured against the level that counts as proven.
     pub fn standing(&self, required: Level) -> Standing {
-        let facts: Vec<VerdictFact> = self
-            .verdicts
-            .iter()
-            .map(|verdict| VerdictFact {
-                level: verdict.level,
-                outcome: verdict.outcome,
-                at: verdict.at,
-                took_seconds: verdict.took_seconds,
-            })
-            .collect();
-        standing(&facts, required, self.manifest.unprovable.is_some())
+        standing(&self.verdict_facts(), required, self.manifest.unprovable.is_some())
+    }
+
+    fn verdict_facts(&self) -> Vec<VerdictFact> {
+        let fact = |verdict: &Verdict| VerdictFact {
+            level: verdict.level,
+            outcome: verdict.outcome,
+            at: verdict.at,
+            took_seconds: verdict.took_seconds,
+        };
+        self.verdicts.iter().map(fact).collect()
+    }
+
+    /// What decides when it is to be proven.
+    pub fn proof_facts(&self) -> ProofFacts {
+        ProofFacts {
+            id: self.id().clone(),
+            lineage: self.manifest.lineage.clone(),
+            captured_at: self.manifest.captured_at,
+            verdicts: self.verdict_facts(),
+            diverged: self.manifest.unprovable.is_some(),
+            marked: self.marks().next().is_some(),
+        }
     }
 
     /// What retention is told of it at `now`.

@@ -369,6 +369,10 @@ pub struct Proof {
     pub scratch_max_bytes: u64,
     /// Minor version, `3.6`, to the path of an etcd.
     pub etcd: BTreeMap<String, PathBuf>,
+    /// Every kept backup is read back at least this often.
+    pub reread: Duration,
+    /// Of every hundred readings so many are whole proofs.
+    pub sample_percent: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use crate::catalog::{Catalog, Trusted, merge};
 use crate::error::{Error, Result};
+use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::proof::{Level, Standing};
+use lifeboat_policy::proof::{self, Level, Standing};
 use lifeboat_policy::retention::Rules;
 use lifeboat_policy::schedule::Fired;
 
@@ -77,6 +78,24 @@ impl Holdings {
             Standing::Failed { .. } => 2,
         });
         holders
+    }
+
+    /// Every proof that is due, each store for itself: a proof tells what that store gives back. The most urgent first, and of
+    /// equals that of the first store.
+    pub fn proofs_due(&self, rules: &proof::Rules, now: DateTime<Utc>) -> Vec<(Holder<'_>, proof::Task)> {
+        let of_store = |(at, _, catalog): (usize, &'_ Held, &'_ Catalog)| {
+            let facts: Vec<_> = catalog.trusted.iter().map(Trusted::proof_facts).collect();
+            let tasks = proof::due(&facts, rules, now).into_iter().enumerate();
+            tasks.map(|(place, task)| (place, at, task)).collect::<Vec<_>>()
+        };
+        let mut due: Vec<_> = self.readable().flat_map(of_store).collect();
+        due.sort_by_key(|(place, at, task)| (task.why.urgency(), *place, *at));
+        let holder = |(_, at, task): (usize, usize, proof::Task)| {
+            let held = self.stores.get(at)?;
+            let entry = held.catalog.as_ref().ok()?.find(&task.id)?;
+            Some((Holder { at, held, entry }, task))
+        };
+        due.into_iter().filter_map(holder).collect()
     }
 
     /// The slots that count as served: whose backup stands in `quorum` stores, or stood there until it was pruned. What

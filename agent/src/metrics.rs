@@ -53,6 +53,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("lifeboat_backup_keys", "Keys alive in the newest backup."),
     ("lifeboat_findings", "What a person has to look at, by kind."),
     ("lifeboat_prune_frozen", "1 while prune does nothing, by reason."),
+    ("lifeboat_proof_overdue_backups", "Backups that nobody has read back for longer than proof.reread."),
     ("lifeboat_prune_overdue_backups", "Backups whose deletion is due and has not happened."),
     ("lifeboat_store_behind_backups", "Backups that this store should hold and that another one has."),
     ("lifeboat_agent_role", "1 for each role that runs here."),
@@ -194,6 +195,9 @@ fn set_store(catalog: &Catalog, summary: &Summary, store: &str) {
     for (state, count) in &summary.counts {
         gauge!("lifeboat_backups", "etcd_cluster" => cluster(), "store" => store(), "state" => *state)
             .set(number(*count));
+    }
+    if let Some(overdue) = summary.proof_overdue {
+        gauge!("lifeboat_proof_overdue_backups", "etcd_cluster" => cluster(), "store" => store()).set(number(overdue));
     }
     if let Some(plan) = &summary.plan {
         let overdue = plan.verdicts.iter().filter(|verdict| verdict.action == Action::Delete).count();

@@ -2,13 +2,14 @@
 
 use crate::catalog::{Catalog, Reader};
 use crate::clock::Clock;
-use crate::config::{self, ClusterName, Config, Env, Role, StoreConfig};
+use crate::config::{self, ClusterName, Config, Env, ProveWhen, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use crate::holdings::{Held, Holdings};
 use crate::keys::{self, Identities, Recipients, Signer, Trust};
 use crate::proof::binary::{self, EtcdBinary};
+use crate::scratch;
 use crate::store::{Layout, Store};
-use lifeboat_policy::proof::Level;
+use lifeboat_policy::proof::{self, Level};
 use lifeboat_policy::retention::Rules;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +76,18 @@ impl Place {
         reader.store().check().await?;
         reader.read(clock.now()).await
     }
+}
+
+/// How a prover with this config goes about it. Its sample is a draw of its own.
+pub fn proof_rules(config: &Config, required: Level) -> Result<proof::Rules> {
+    let random = || scratch::random_u32().map_err(|source| Error::io("draw", "a sample", source)).map(u64::from);
+    Ok(proof::Rules {
+        required,
+        every: matches!(config.schedule.prove, ProveWhen::AfterBackup),
+        reread: config.proof.reread,
+        sample_percent: config.proof.sample_percent,
+        seed: random()? << 32 | random()?,
+    })
 }
 
 /// Where the keys that open backups come from.

@@ -10,7 +10,7 @@ use crate::keys::Distrust;
 use chrono::{DateTime, TimeDelta, Utc};
 use lifeboat_policy::freshness;
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::proof::{Level, Standing};
+use lifeboat_policy::proof::{self, Level, Standing};
 use lifeboat_policy::retention::{self, Circumstances, Freeze, Plan, Rules};
 use lifeboat_policy::schedule::Cron;
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct Yardstick {
     pub proof_limit: Duration,
     pub alert_after_backup: Option<Duration>,
     pub alert_after_proof: Option<Duration>,
+    /// How often every backup is read back; absent where no config is at hand.
+    pub reread: Option<Duration>,
 }
 
 impl Yardstick {
@@ -43,6 +45,7 @@ impl Yardstick {
             proof_limit: config.limits.prove,
             alert_after_backup: config.alert_after.backup,
             alert_after_proof: config.alert_after.proof,
+            reread: Some(config.proof.reread),
         }
     }
 
@@ -56,6 +59,7 @@ impl Yardstick {
             proof_limit: Duration::ZERO,
             alert_after_backup: None,
             alert_after_proof: None,
+            reread: None,
         }
     }
 }
@@ -100,6 +104,8 @@ pub struct Summary {
     pub backup_deadline: Option<DateTime<Utc>>,
     pub proof_deadline: Option<DateTime<Utc>>,
     pub missed_slots: u32,
+    /// Backups that nobody has read back for longer than the config allows.
+    pub proof_overdue: Option<usize>,
     /// By `proven`, `unproven`, `failed`, `untrusted`.
     pub counts: BTreeMap<&'static str, usize>,
     pub findings: Vec<Finding>,
@@ -212,6 +218,10 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>
             .backup_cron
             .as_ref()
             .map_or(0, |cron| freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)),
+        proof_overdue: yardstick.reread.map(|reread| {
+            let facts: Vec<_> = catalog.trusted.iter().map(Trusted::proof_facts).collect();
+            proof::overdue(&facts, reread, now)
+        }),
         counts: counts(catalog, yardstick.required),
         findings,
         acknowledged,
@@ -271,11 +281,11 @@ fn shrunk(catalog: &Catalog, plan: Option<&Plan>) -> Vec<Finding> {
     found
 }
 
-/// What nobody acknowledged of what contradicts the signed history: backups that are gone, or whose data is. What nobody
-/// signed is no part of it, and could otherwise freeze prune at anybody's wish.
+/// What nobody acknowledged of what contradicts the signed history: backups that are gone, or whose data is, or that failed
+/// their proof. What nobody signed is no part of it, and could otherwise freeze prune at anybody's wish.
 fn history_findings(catalog: &Catalog, required: Level) -> Vec<String> {
     let (open, _) = judged(findings(catalog, required), &catalog.acks);
-    let contradicts = |finding: &Finding| matches!(finding.kind, "history_broken" | "missing");
+    let contradicts = |finding: &Finding| matches!(finding.kind, "history_broken" | "missing" | "proof_failed");
     open.into_iter().filter(contradicts).map(|finding| finding.what).collect()
 }
 

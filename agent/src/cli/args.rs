@@ -251,7 +251,7 @@ pub struct BackupArgs {
 pub struct ProveArgs {
     /// Which backup [default: the newest]
     pub backup: Option<String>,
-    /// The newest backup without a conclusive verdict
+    /// Whatever is due: the newest, what was never proven, what nobody read for proof.reread, and a sample in full
     #[arg(long, conflicts_with = "backup")]
     pub due: bool,
     /// Every backup, newest first

@@ -57,7 +57,8 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     let first = opened.holdings.stores.iter().position(|held| published.stores.contains(&held.name)).unwrap_or(0);
     if let Some(limit) = args.wait_proven {
         // From one store: who waits before an upgrade wants to know that there is a way back, and the agent proves the rest.
-        let verdict = prove::prove_here(&opened, config, first, &published.entry, None, Some(limit)).await?;
+        let verdict =
+            prove::prove_here(&opened, config, first, &published.entry, opened.yardstick.required, Some(limit)).await?;
         text.push_str(&prove::describe(&verdict, None));
         failed = prove::failed(&verdict);
         done.verdicts.push(verdict);

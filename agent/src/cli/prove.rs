@@ -13,7 +13,7 @@ use crate::holdings::Holder;
 use crate::proof::Proving;
 use crate::proof::binary;
 use crate::setup;
-use lifeboat_policy::proof::{Level, Outcome, Standing};
+use lifeboat_policy::proof::{Level, Outcome};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -23,31 +23,53 @@ pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
     let Some(config) = &opened.config else {
         return Err(Error::new(Reason::Config, "a proof needs a config"));
     };
-    let chosen = chosen(&opened, args)?;
+    let chosen = chosen(&opened, config, args)?;
     let single = opened.holdings.is_single();
     let mut text = String::new();
     let mut proofs = Vec::new();
-    let mut worst = None;
-    for holder in chosen {
-        let verdict = prove_here(&opened, config, holder.at, holder.entry, args.level, None).await?;
-        text.push_str(&describe(&verdict, (!single).then_some(&holder.held.name)));
-        worst = worst.or(failed(&verdict));
-        proofs.push(document(&verdict, &holder.held.name));
+    let (mut failure, mut trouble) = (None, None);
+    for (holder, level) in &chosen {
+        let store = &holder.held.name;
+        let named = (!single).then_some(store);
+        match prove_here(&opened, config, holder.at, holder.entry, *level, None).await {
+            Ok(verdict) => {
+                text.push_str(&describe(&verdict, named));
+                failure = failure.or(failed(&verdict));
+                proofs.push(document(&verdict, store));
+            }
+            // Of several, one that cannot be tried must not keep the others from being.
+            Err(error) if chosen.len() > 1 => {
+                text.push_str(&inconclusive(holder, named, &error));
+                proofs.push(json!({
+                    "store": store, "id": holder.entry.id(), "outcome": Outcome::Inconclusive, "level": level,
+                    "reason": error.reason.name(), "message": error.to_string(),
+                }));
+                trouble = trouble.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
     }
     if proofs.is_empty() {
-        text.push_str("nothing is due: every backup has a conclusive verdict\n");
+        text.push_str("nothing is due: every backup has a conclusive verdict, and was read back in time\n");
     }
     let fields = match proofs.as_slice() {
-        [only] if !args.all => only.clone(),
+        [only] if !args.all && !args.due => only.clone(),
         _ => json!({ "proofs": proofs }),
     };
     output.answer(CLOCK.now(), Some(opened.cluster()), fields, &text);
-    worst.map_or(Ok(()), Err)
+    failure.or(trouble).map_or(Ok(()), Err)
 }
 
-/// What to prove, in which store: every store that has it is asked for it, because a proof tells what that store gives back.
-fn chosen<'a>(opened: &'a Opened, args: &ProveArgs) -> Result<Vec<Holder<'a>>> {
+fn inconclusive(holder: &Holder<'_>, store: Option<&String>, error: &Error) -> String {
+    let from = store.map_or(String::new(), |store| format!(" from {store}"));
+    format!("proof of {}{from}: inconclusive: {error}\n", holder.entry.id())
+}
+
+/// What to prove, in which store, how deep: every store that has it is asked for it, because a proof tells what that store
+/// gives back.
+fn chosen<'a>(opened: &'a Opened, config: &Config, args: &ProveArgs) -> Result<Vec<(Holder<'a>, Level)>> {
     let required = opened.yardstick.required;
+    let level = args.level.unwrap_or(required);
     let all = || {
         opened
             .holdings
@@ -55,16 +77,14 @@ fn chosen<'a>(opened: &'a Opened, args: &ProveArgs) -> Result<Vec<Holder<'a>>> {
             .flat_map(|(at, held, catalog)| catalog.trusted.iter().map(move |entry| Holder { at, held, entry }))
     };
     if args.all {
-        return Ok(all().collect());
+        return Ok(all().map(|holder| (holder, level)).collect());
     }
     if args.due {
-        let due = |holder: &Holder<'_>| matches!(holder.entry.standing(required), Standing::Unproven { .. });
-        let mut newest: Vec<Holder<'a>> = all().filter(due).collect();
-        newest.dedup_by_key(|holder| holder.at); // the first of each store
-        return Ok(newest);
+        let due = opened.holdings.proofs_due(&setup::proof_rules(config, required)?, CLOCK.now());
+        return Ok(due.into_iter().map(|(holder, task)| (holder, args.level.unwrap_or(task.level))).collect());
     }
     let id = open::find(opened.catalog(), required, args.backup.as_deref().unwrap_or("latest"))?;
-    let chosen: Vec<Holder<'a>> = all().filter(|holder| *holder.entry.id() == id).collect();
+    let chosen: Vec<_> = all().filter(|holder| *holder.entry.id() == id).map(|holder| (holder, level)).collect();
     if chosen.is_empty() {
         return Err(Error::new(Reason::Unsigned, format!("backup {id} is not signed by a trusted key"))
             .hint("`lifeboat list` says why; nothing is opened that is not signed"));
@@ -72,18 +92,17 @@ fn chosen<'a>(opened: &'a Opened, args: &ProveArgs) -> Result<Vec<Holder<'a>>> {
     Ok(chosen)
 }
 
-/// Proves one backup from the store at this place, with this config's keys, at `level` or the config's.
+/// Proves one backup from the store at this place, with this config's keys.
 pub async fn prove_here(
     opened: &Opened,
     config: &Config,
     at: usize,
     entry: &Trusted,
-    level: Option<Level>,
+    level: Level,
     limit: Option<Duration>,
 ) -> Result<Verdict> {
     let store = opened.access.place(at)?.store()?;
     let signer = setup::signer(config, Role::Prove)?;
-    let level = level.unwrap_or(opened.yardstick.required);
     let binaries = if level == Level::Booted { binary::find(&config.proof, &ProcessEnv)? } else { Vec::new() };
     let identities = || opened.access.identities();
     let proving = Proving {

@@ -1,6 +1,7 @@
 //! What must fit together: checks across fields, after each field has been read.
 
 use super::cursor::Reading;
+use super::decode::DEFAULT_REREAD;
 use super::retention::{DEFAULT_GRACE, DEFAULT_MIN_AGE, DEFAULT_MIN_PROVEN, DEFAULT_SHRUNK};
 use super::{Config, Role, schedule};
 use lifeboat_policy::proof::Level;
@@ -96,6 +97,13 @@ fn prove(config: &Config, reading: &Reading<'_>) {
             &["proof", "level"],
             "booted needs an etcd to boot: none is configured and none is on PATH",
             "write proof: { etcd: { \"3.6\": /path/to/etcd } }, put etcd on PATH, or lower the level to sound",
+        );
+    }
+    if config.proof.reread > DEFAULT_REREAD {
+        reading.warning(
+            &["proof", "reread"],
+            format!("above the default of {}: what rots in the store is found later", span::print(DEFAULT_REREAD)),
+            format!("write {} or less, unless this is meant", span::print(DEFAULT_REREAD)),
         );
     }
     if !trusts(config, Role::Backup) {

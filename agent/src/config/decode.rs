@@ -48,6 +48,9 @@ const DEFAULT_LIMITS: Limits = Limits {
 };
 const DEFAULT_SCRATCH: &str = "/var/lib/lifeboat/scratch";
 const DEFAULT_SCRATCH_BYTES: u64 = 12 << 30;
+/// What rots in a store is found within a month.
+pub(super) const DEFAULT_REREAD: Duration = seconds(30 * 86_400);
+const DEFAULT_SAMPLE: u8 = 10;
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9797);
 
 /// The whole of reading a config: text, preset, environment, fields, checks.
@@ -191,8 +194,10 @@ fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {
         scratch_dir: PathBuf::from(DEFAULT_SCRATCH),
         scratch_max_bytes: DEFAULT_SCRATCH_BYTES,
         etcd: BTreeMap::new(),
+        reread: DEFAULT_REREAD,
+        sample_percent: DEFAULT_SAMPLE,
     };
-    let Some(fields) = cursor.and_then(|c| c.fields(&["level", "scratch", "etcd"])) else {
+    let Some(fields) = cursor.and_then(|c| c.fields(&["level", "scratch", "etcd", "reread", "sample"])) else {
         return proof;
     };
     if let Some(c) = fields.get("level") {
@@ -211,7 +216,21 @@ fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {
     if let Some(c) = fields.get("etcd") {
         proof.etcd = read_binaries(&c);
     }
+    proof.reread = positive(&fields, "reread", DEFAULT_REREAD);
+    if let Some(percent) = fields.get("sample").and_then(|c| read_sample(&c)) {
+        proof.sample_percent = percent;
+    }
     proof
+}
+
+/// `10%`, from none to all.
+fn read_sample(cursor: &Cursor<'_>) -> Option<u8> {
+    let text = cursor.scalar("a share like 10%")?;
+    let percent = text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| *percent <= 100);
+    if percent.is_none() {
+        cursor.error(format!("expected a share from 0% to 100%, found `{}`", shown(text)), "write a share such as 10%");
+    }
+    percent
 }
 
 fn read_binaries(cursor: &Cursor<'_>) -> BTreeMap<String, PathBuf> {

@@ -239,5 +239,7 @@ fn proof(config: &Config) -> Map {
         etcd.put(version, file(path));
     }
     map.put("etcd", etcd);
+    map.put("reread", time(proof.reread));
+    map.put("sample", format!("{}%", proof.sample_percent));
     map
 }

@@ -47,6 +47,8 @@ proof:
   level: booted
   scratch: {{ dir: /var/lib/lifeboat/scratch, max: 12GiB }}
   etcd: {{ \"3.5\": /opt/etcd-3.5/etcd, \"3.6\": /opt/etcd-3.6/etcd }}
+  reread: 2w
+  sample: 25%
 roles: [backup, prove, prune]
 http: {{ listen: 0.0.0.0:9797 }}
 log: {{ format: json, level: debug }}
@@ -127,6 +129,7 @@ fn the_smallest_config_has_every_default() {
     assert!(config.keep.is_none() && config.proof.level.is_none());
     assert_eq!(config.proof.scratch_dir, Path::new("/var/lib/lifeboat/scratch"));
     assert_eq!(config.proof.scratch_max_bytes, 12 << 30);
+    assert_eq!((config.proof.reread, config.proof.sample_percent), (seconds(30 * 86_400), 10));
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9797");
     assert_eq!(config.log, Log { json: false, level: "info".into() });
 }

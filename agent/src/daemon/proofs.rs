@@ -1,4 +1,4 @@
-//! The loop of the role prove: the newest backup without a conclusive verdict, then the one before it.
+//! The loop of the role prove: carries out what `policy` says is due, the most urgent first.
 
 use super::backoff::Backoff;
 use super::shared::Shared;
@@ -12,18 +12,34 @@ use crate::proof::binary::EtcdBinary;
 use crate::setup;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::proof::{Outcome, Standing};
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use lifeboat_policy::proof::{Outcome, Rules, Task};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// By backup and store.
-type Later = BTreeMap<(BackupId, usize), (DateTime<Utc>, Backoff)>;
+/// A backup in one store, by the store's place in the config.
+type Subject = (BackupId, usize);
 
 /// A backup to be proven from one store, by its place in the config.
 struct Due {
     entry: Trusted,
     at: usize,
+    task: Task,
+}
+
+/// What the loop remembers.
+#[derive(Default)]
+struct Memory {
+    /// Backups whose proof ended inconclusive, and when they may be tried again: one that cannot be opened must not keep the
+    /// prover from the others.
+    later: BTreeMap<Subject, (DateTime<Utc>, Backoff)>,
+    /// What this slot of the schedule has already dealt with.
+    dealt_with: BTreeSet<Subject>,
+}
+
+impl Memory {
+    fn may_try(&self, subject: &Subject, now: DateTime<Utc>) -> bool {
+        !self.dealt_with.contains(subject) && self.later.get(subject).is_none_or(|(again, _)| *again <= now)
+    }
 }
 
 /// How long the loop rests when nothing is due and no backup of this agent wakes it.
@@ -31,37 +47,21 @@ const REST: Duration = Duration::from_secs(5);
 
 pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()> {
     let signer = setup::signer(&shared.config, Role::Prove)?;
-    // Backups whose proof ended inconclusive, and when they may be tried again: one that cannot be opened must not
-    // keep the prover from the others.
-    let mut later = Later::new();
+    let rules = setup::proof_rules(&shared.config, shared.yardstick.required)?;
+    let mut memory = Memory::default();
     loop {
-        if let ProveWhen::Cron(cron) = &shared.config.schedule.prove {
-            let next = cron.next_after(shared.now()).unwrap_or(DateTime::<Utc>::MAX_UTC);
-            while shared.now() < next {
-                if !shared.sleep_until("prove", next).await {
-                    return Ok(());
-                }
-            }
-        }
-        if !shared.outside_blackout("prove").await {
-            return Ok(());
-        }
-        // After the wait, which promised only itself: a long proof must not look like a loop that stands still.
-        shared.expect("prove", shared.config.limits.prove);
-        if let Some(due) = next_to_prove(shared, &later).await {
-            let (id, key) = (due.entry.id(), (due.entry.id().clone(), due.at));
-            match prove_one(shared, &signer, binaries, &due).await {
-                Ok(()) => drop(later.remove(&key)),
-                Err(error) => {
-                    tracing::error!(%id, %error, reason = error.reason.name(), hint = error.hint, "proof inconclusive");
-                    let (at, backoff) = later.entry(key).or_insert_with(|| (shared.now(), Backoff::new()));
-                    *at = shared.now() + backoff.next();
-                }
-            }
-            if shared.stop.is_cancelled() {
+        let scheduled = match &shared.config.schedule.prove {
+            ProveWhen::Cron(cron) => Some(cron.next_after(shared.now()).unwrap_or(DateTime::<Utc>::MAX_UTC)),
+            ProveWhen::AfterBackup => None,
+        };
+        while let Some(next) = scheduled.filter(|next| shared.now() < *next) {
+            if !shared.sleep_until("prove", next).await {
                 return Ok(());
             }
-            continue;
+        }
+        memory.dealt_with.clear();
+        if !prove_all_due(shared, &signer, binaries, &rules, &mut memory).await {
+            return Ok(());
         }
         shared.expect("prove", REST);
         tokio::select! {
@@ -72,9 +72,40 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
     }
 }
 
-/// The newest backup that has no conclusive verdict yet, in whichever store that is. Each store is proven for itself: a
-/// proof tells what that store gives back.
-async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
+/// Until nothing is due any more; what is due is asked anew after each proof. Whether the loop shall go on.
+async fn prove_all_due(
+    shared: &Shared,
+    signer: &Signer,
+    binaries: &[EtcdBinary],
+    rules: &Rules,
+    memory: &mut Memory,
+) -> bool {
+    loop {
+        if !shared.outside_blackout("prove").await {
+            return false;
+        }
+        // After the wait, which promised only itself: a long proof must not look like a loop that stands still.
+        shared.expect("prove", shared.config.limits.prove);
+        let Some(due) = next_to_prove(shared, rules, memory).await else { return true };
+        let (id, subject) = (due.entry.id(), (due.entry.id().clone(), due.at));
+        if matches!(shared.config.schedule.prove, ProveWhen::Cron(_)) {
+            memory.dealt_with.insert(subject.clone());
+        }
+        match prove_one(shared, signer, binaries, &due).await {
+            Ok(()) => drop(memory.later.remove(&subject)),
+            Err(error) => {
+                tracing::error!(%id, %error, reason = error.reason.name(), hint = error.hint, "proof inconclusive");
+                let (at, backoff) = memory.later.entry(subject).or_insert_with(|| (shared.now(), Backoff::new()));
+                *at = shared.now() + backoff.next();
+            }
+        }
+        if shared.stop.is_cancelled() {
+            return false;
+        }
+    }
+}
+
+async fn next_to_prove(shared: &Shared, rules: &Rules, memory: &Memory) -> Option<Due> {
     let holdings = match shared.refresh().await {
         Ok(holdings) => holdings,
         Err(error) => {
@@ -83,17 +114,9 @@ async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
         }
     };
     let now = shared.now();
-    let due = |at: usize, entry: &&Trusted| {
-        entry.marks().next().is_none()
-            && matches!(entry.standing(shared.yardstick.required), Standing::Unproven { .. })
-            && later.get(&((*entry).id().clone(), at)).is_none_or(|(again, _)| *again <= now)
-    };
-    let newest = holdings.readable().filter_map(|(at, _, catalog)| {
-        let entry = catalog.trusted.iter().find(|entry| due(at, entry))?;
-        Some(Due { entry: entry.clone(), at })
-    });
-    // Of equals the first store.
-    newest.min_by_key(|due| (Reverse(due.entry.manifest.captured_at), due.at))
+    let mut due = holdings.proofs_due(rules, now).into_iter();
+    let (holder, task) = due.find(|(holder, task)| memory.may_try(&(task.id.clone(), holder.at), now))?;
+    Some(Due { entry: holder.entry.clone(), at: holder.at, task })
 }
 
 async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], due: &Due) -> Result<()> {
@@ -106,7 +129,7 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
         signer,
         clock: &*shared.clock,
         identities: &identities,
-        level: shared.yardstick.required,
+        level: due.task.level,
         scratch_dir: shared.config.proof.scratch_dir.clone(),
         scratch_max_bytes: shared.config.proof.scratch_max_bytes,
         binaries,
@@ -123,7 +146,8 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
     let found = verdict.steps.last().map_or("", |step| step.found.as_str());
     match failed {
         None => {
-            tracing::info!(id = %entry.id(), store = place.name(), level = %verdict.level, seconds = verdict.took_seconds, "backup proven")
+            let (level, seconds) = (verdict.level, verdict.took_seconds);
+            tracing::info!(id = %entry.id(), store = place.name(), %level, seconds, why = %due.task.why, "backup proven")
         }
         Some(_) => {
             tracing::error!(id = %entry.id(), store = place.name(), level = %verdict.level, found, "backup FAILED its proof")

@@ -30,6 +30,8 @@ pub struct ProofFacts {
 pub struct Rules {
     /// The level that makes a backup proven.
     pub required: Level,
+    /// Whether every backup is to be proven, or only the newest whenever the prover has its turn.
+    pub every: bool,
     /// Every backup that is kept is read back at least this often.
     pub reread: Duration,
     /// Of every hundred readings so many go as deep as `required`, the others only to `stored`.
@@ -38,10 +40,10 @@ pub struct Rules {
     pub seed: u64,
 }
 
-/// Why a backup is taken up. In the order of urgency.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Why a backup is taken up, from the most urgent to the least.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It is the newest, and nothing is known of it yet.
+    /// It is the newest that is not known to be bad, and not proven yet.
     Newest,
     /// A newer one failed: the newest that was proven before has to show that it is still good.
     AfterFailure {
@@ -54,6 +56,19 @@ pub enum Why {
     Reread,
     /// The same, and drawn to be proven anew in full.
     Sample,
+}
+
+impl Why {
+    /// The lower, the sooner.
+    #[must_use]
+    pub fn urgency(&self) -> u8 {
+        match self {
+            Why::Newest => 0,
+            Why::AfterFailure { .. } => 1,
+            Why::NotProven => 2,
+            Why::Reread | Why::Sample => 3,
+        }
+    }
 }
 
 impl fmt::Display for Why {
@@ -81,7 +96,8 @@ pub struct Task {
 
 /// Every proof that is due at `now`, the most urgent first; `entries` newest first, as a catalog orders them.
 ///
-/// - A backup that may yet be proven is due at once, at the required level.
+/// - The newest backup is due at once, at the required level; where it failed, the one before it, until one passes. With
+///   [`Rules::every`] the others that were never proven follow, and else when it is time to read them.
 /// - Where a backup failed, the newest proven one before it in its history is proven once more: whatever struck the one may
 ///   have struck both, and a restore would take the other.
 /// - What is proven, or can never be, is read back before `reread` has passed since it was last read: from 4/5 of that time
@@ -93,13 +109,14 @@ pub struct Task {
 pub fn due(entries: &[ProofFacts], rules: &Rules, now: DateTime<Utc>) -> Vec<Task> {
     let standings: Vec<Standing> =
         entries.iter().map(|entry| standing(&entry.verdicts, rules.required, entry.diverged)).collect();
-    let newest = entries.iter().position(|entry| !moment::is_future(entry.captured_at, now));
+    let may_be_newest = |(entry, stands): (&ProofFacts, &Standing)| {
+        !entry.marked && !stands.is_failed() && !entry.diverged && !moment::is_future(entry.captured_at, now)
+    };
+    let newest = entries.iter().zip(&standings).position(may_be_newest);
     let mut ranked: Vec<(Why, DateTime<Utc>, usize, Level)> = Vec::new();
-    for (at, (entry, stands)) in entries.iter().zip(&standings).enumerate() {
-        if entry.marked {
-            continue;
-        }
-        if stands.may_be_proven() {
+    for (at, (entry, stands)) in entries.iter().zip(&standings).enumerate().filter(|(_, (entry, _))| !entry.marked) {
+        let unproven = stands.may_be_proven();
+        if unproven && (rules.every || Some(at) == newest) {
             let why = if Some(at) == newest { Why::Newest } else { Why::NotProven };
             ranked.push((why, DateTime::<Utc>::MIN_UTC, at, rules.required));
         } else if let Some(of) = shaken_by(entries, &standings, at) {
@@ -108,7 +125,7 @@ pub fn due(entries: &[ProofFacts], rules: &Rules, now: DateTime<Utc>) -> Vec<Tas
             ranked.push((why, since, at, level));
         }
     }
-    ranked.sort_by(|a, b| urgency(&a.0).cmp(&urgency(&b.0)).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    ranked.sort_by(|a, b| a.0.urgency().cmp(&b.0.urgency()).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
     let task = |(why, _, at, level): (Why, DateTime<Utc>, usize, Level)| {
         entries.get(at).map(|entry| Task { id: entry.id.clone(), level, why })
     };
@@ -120,15 +137,6 @@ pub fn due(entries: &[ProofFacts], rules: &Rules, now: DateTime<Utc>) -> Vec<Tas
 pub fn overdue(entries: &[ProofFacts], reread: Duration, now: DateTime<Utc>) -> usize {
     let late = |entry: &&ProofFacts| !entry.marked && moment::after(last_read(entry), reread) < now;
     entries.iter().filter(|entry| newest_conclusive(entry) != Some(Outcome::Failed)).filter(late).count()
-}
-
-fn urgency(why: &Why) -> u8 {
-    match why {
-        Why::Newest => 0,
-        Why::AfterFailure { .. } => 1,
-        Why::NotProven => 2,
-        Why::Reread | Why::Sample => 3,
-    }
 }
 
 /// The failed backup after which the one at `at` has to be proven anew: the first proven one below it in the same history,
@@ -162,10 +170,11 @@ fn reread(
     if moment::after(last, rules.reread / 100 * part) > now {
         return None;
     }
-    let sampled = draw % 100 < u64::from(rules.sample_percent) && stands.is_proven();
-    Some(match sampled {
-        true => (Why::Sample, last, rules.required),
-        false => (Why::Reread, last, Level::Stored),
+    let drawn = draw % 100 < u64::from(rules.sample_percent);
+    Some(match stands {
+        _ if stands.may_be_proven() => (Why::NotProven, last, rules.required),
+        Standing::Proven { .. } if drawn => (Why::Sample, last, rules.required),
+        _ => (Why::Reread, last, Level::Stored),
     })
 }
 
@@ -221,7 +230,13 @@ mod tests {
     }
 
     fn rules() -> Rules {
-        Rules { required: Level::Sound, reread: Duration::from_secs(30 * 86_400), sample_percent: 10, seed: 7 }
+        Rules {
+            required: Level::Sound,
+            every: true,
+            reread: Duration::from_secs(30 * 86_400),
+            sample_percent: 10,
+            seed: 7,
+        }
     }
 
     fn tasks(entries: &[ProofFacts], day: i64) -> Vec<(i64, Level, Why)> {
@@ -239,6 +254,10 @@ mod tests {
         let (deep, why) = (Level::Sound, Why::NotProven);
         assert_eq!(tasks(&entries, 4), [(4, deep, Why::Newest), (2, deep, why.clone()), (1, deep, why)]);
         assert_eq!(tasks(&[proven(4), proven(3)], 4), []);
+        // Where the newest is bad, the one before it takes its place.
+        let bad = ProofFacts { diverged: true, ..entry(5, &[]) };
+        let below = [(4, deep, Why::Newest), (3, deep, Why::NotProven)];
+        assert_eq!(tasks(&[failed(6), bad, entry(4, &[]), entry(3, &[])], 6), below);
         // One of tomorrow's is not the newest.
         let ahead = [entry(9, &[]), entry(4, &[])];
         assert_eq!(tasks(&ahead, 4), [(4, deep, Why::Newest), (9, deep, Why::NotProven)]);
@@ -283,6 +302,21 @@ mod tests {
         assert_eq!(tasks(&[diverged], 30), [(0, Level::Stored, Why::Reread)]);
         assert_eq!(tasks(&[failed(0)], 300), []);
         assert_eq!(overdue(&[failed(0)], rules().reread, at(300 * DAY)), 0);
+    }
+
+    #[test]
+    fn where_only_the_newest_is_proven_the_others_are_when_it_is_time_to_read_them() {
+        let day = |entries: &[ProofFacts], day| {
+            let rules = Rules { every: false, ..rules() };
+            let tasks = due(entries, &rules, at(day * DAY + 120)).into_iter();
+            tasks.map(|task| ((task.id.captured_at() - at(0)).num_days(), task.level, task.why)).collect::<Vec<_>>()
+        };
+        let unproven: Vec<ProofFacts> = (0..5).rev().map(|day| entry(day, &[])).collect();
+        assert_eq!(day(&unproven, 4), [(4, Level::Sound, Why::Newest)]);
+        assert_eq!(day(&[vec![failed(5)], unproven.clone()].concat(), 5), [(4, Level::Sound, Why::Newest)]);
+        assert_eq!(day(&[vec![proven(5)], unproven.clone()].concat(), 5), []);
+        let a_month_on = day(&[vec![proven(29)], unproven].concat(), 29);
+        assert_eq!(a_month_on[0], (0, Level::Sound, Why::NotProven));
     }
 
     #[test]

@@ -190,11 +190,16 @@ fn booted_needs_an_etcd() {
     holds(&warnings.join("\n"), &["proof.etcd[\"3.5\"]: /opt/etcd-3.5/etcd is not there"]);
     holds(&change("cluster:", "proof: { etcd: { v3: /e } }\ncluster:"), &["`v3` is no minor version"]);
     holds(
-        &change("cluster:", "proof: { level: deep, scratch: { dir: x, max: 12GB } }\ncluster:"),
+        &change(
+            "cluster:",
+            "proof: { level: deep, scratch: { dir: x, max: 12GB }, reread: 0s, sample: 101% }\ncluster:",
+        ),
         &[
             "proof.level: unknown value `deep`",
             "proof.scratch.dir: expected an absolute path",
             "proof.scratch.max: expected a size like 12GiB, found `12GB`",
+            "proof.reread: ",
+            "proof.sample: expected a share from 0% to 100%, found `101%`",
         ],
     );
 }
