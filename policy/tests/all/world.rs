@@ -13,7 +13,9 @@ use std::time::Duration;
 /// property that often, `tests/run --full` 4096 times: proptest's macro puts `PROPTEST_CASES`, where it is set, in the place
 /// of any number written here. A failure is reported after a minute of making it smaller, if that has found no end by then.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    ProptestConfig { cases: usual, max_shrink_time: 60_000, ..ProptestConfig::default() }
+    // Rejects grow with the cases; the usual bound ends a long sweep early.
+    let max_global_rejects = 1 << 20;
+    ProptestConfig { cases: usual, max_shrink_time: 60_000, max_global_rejects, ..ProptestConfig::default() }
 }
 
 /// Whether more cases were asked for than proptest's own number.
