@@ -220,7 +220,7 @@ pub fn summarize(catalog: &Catalog, yardstick: &Yardstick, rules: Option<&Rules>
             .map_or(0, |cron| freshness::missed_slots(cron, newest.map(slot), now, yardstick.backup_limit)),
         proof_overdue: yardstick.reread.map(|reread| {
             let facts: Vec<_> = catalog.trusted.iter().map(Trusted::proof_facts).collect();
-            proof::overdue(&facts, reread, now)
+            proof::overdue(&facts, yardstick.required, reread, now)
         }),
         counts: counts(catalog, yardstick.required),
         findings,

@@ -104,7 +104,7 @@ pub struct Task {
 ///   on, spread by its name, so that a month of backups does not fall due in one night. The one read longest ago goes first.
 /// - What failed stays as it is, as evidence.
 ///
-/// A backup dated in the future is proven like others, but only after them.
+/// A backup dated in the future is proven like others, but never goes before the newest.
 #[must_use]
 pub fn due(entries: &[ProofFacts], rules: &Rules, now: DateTime<Utc>) -> Vec<Task> {
     let standings: Vec<Standing> =
@@ -125,18 +125,23 @@ pub fn due(entries: &[ProofFacts], rules: &Rules, now: DateTime<Utc>) -> Vec<Tas
             ranked.push((why, since, at, level));
         }
     }
-    ranked.sort_by(|a, b| a.0.urgency().cmp(&b.0.urgency()).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    ranked.sort_by_key(|(why, since, at, _)| (why.urgency(), *since, *at));
     let task = |(why, _, at, level): (Why, DateTime<Utc>, usize, Level)| {
         entries.get(at).map(|entry| Task { id: entry.id.clone(), level, why })
     };
     ranked.into_iter().filter_map(task).collect()
 }
 
-/// How many kept backups nobody has read for longer than `reread`: a prover that keeps up leaves none.
+/// How many kept backups nobody has read for longer than `reread`: a prover that keeps up leaves none. What failed is not
+/// read again, and so does not count.
 #[must_use]
-pub fn overdue(entries: &[ProofFacts], reread: Duration, now: DateTime<Utc>) -> usize {
-    let late = |entry: &&ProofFacts| !entry.marked && moment::after(last_read(entry), reread) < now;
-    entries.iter().filter(|entry| newest_conclusive(entry) != Some(Outcome::Failed)).filter(late).count()
+pub fn overdue(entries: &[ProofFacts], required: Level, reread: Duration, now: DateTime<Utc>) -> usize {
+    let late = |entry: &&ProofFacts| {
+        !entry.marked
+            && !standing(&entry.verdicts, required, entry.diverged).is_failed()
+            && moment::after(last_read(entry), reread) < now
+    };
+    entries.iter().filter(late).count()
 }
 
 /// The failed backup after which the one at `at` has to be proven anew: the first proven one below it in the same history,
@@ -144,9 +149,9 @@ pub fn overdue(entries: &[ProofFacts], reread: Duration, now: DateTime<Utc>) -> 
 fn shaken_by(entries: &[ProofFacts], standings: &[Standing], at: usize) -> Option<BackupId> {
     let (entry, Standing::Proven { at: proven_at, .. }) = (entries.get(at)?, standings.get(at)?) else { return None };
     let newer = entries.iter().zip(standings).take(at).rev();
-    let mut of_its_history = newer.filter(|(other, _)| other.lineage == entry.lineage && !other.marked);
+    let of_its_history = newer.filter(|(other, _)| other.lineage == entry.lineage && !other.marked);
     // Up to the next proven one: a failure above that is that one's to answer.
-    let failed = of_its_history.by_ref().take_while(|(_, stands)| !stands.is_proven());
+    let failed = of_its_history.take_while(|(_, stands)| !stands.is_proven());
     let since = failed.filter_map(|(other, stands)| match stands {
         Standing::Failed { at, .. } if at >= proven_at => Some((*at, other.id.clone())),
         _ => None,
@@ -182,11 +187,6 @@ fn reread(
 fn last_read(entry: &ProofFacts) -> DateTime<Utc> {
     let passed = entry.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Passed);
     passed.map(|verdict| verdict.at).max().unwrap_or(entry.captured_at)
-}
-
-fn newest_conclusive(entry: &ProofFacts) -> Option<Outcome> {
-    let conclusive = entry.verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Inconclusive);
-    conclusive.max_by_key(|verdict| (verdict.at, verdict.outcome == Outcome::Failed)).map(|verdict| verdict.outcome)
 }
 
 fn name_hash(id: &BackupId) -> u64 {
@@ -295,13 +295,17 @@ mod tests {
         let by_then = read(&entries, 29);
         assert!(by_then.contains(&0) && by_then[0] == 0, "the one read longest ago goes first: {by_then:?}");
         assert!((0..39).all(|day| !read(&entries, day + 29).contains(&(day + 6))), "never before 4/5 of the time");
-        assert_eq!(overdue(&entries, rules().reread, at(30 * DAY)), 0);
-        assert_eq!(overdue(&entries, rules().reread, at(31 * DAY)), 1);
+        assert_eq!(overdue(&entries, Level::Sound, rules().reread, at(30 * DAY)), 0);
+        assert_eq!(overdue(&entries, Level::Sound, rules().reread, at(31 * DAY)), 1);
         // What was never proven and never can be is read as well; what failed is not.
         let diverged = ProofFacts { diverged: true, ..entry(0, &[]) };
         assert_eq!(tasks(&[diverged], 30), [(0, Level::Stored, Why::Reread)]);
         assert_eq!(tasks(&[failed(0)], 300), []);
-        assert_eq!(overdue(&[failed(0)], rules().reread, at(300 * DAY)), 0);
+        assert_eq!(overdue(&[failed(0)], Level::Sound, rules().reread, at(300 * DAY)), 0);
+        // Nor is one that failed and whose bytes were read since, by a person: they are those that failed.
+        let read_since = entry(0, &[(Level::Sound, Outcome::Failed, 60), (Level::Stored, Outcome::Passed, DAY)]);
+        assert_eq!(tasks(std::slice::from_ref(&read_since), 300), []);
+        assert_eq!(overdue(&[read_since], Level::Sound, rules().reread, at(300 * DAY)), 0);
     }
 
     #[test]
