@@ -50,7 +50,7 @@ pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
         }
     }
     if proofs.is_empty() {
-        text.push_str("nothing is due: every backup has a conclusive verdict, and was read back in time\n");
+        text.push_str("nothing is due; `lifeboat list` shows what is proven\n");
     }
     let fields = match proofs.as_slice() {
         [only] if !args.all && !args.due => only.clone(),
@@ -61,8 +61,11 @@ pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
 }
 
 fn inconclusive(holder: &Holder<'_>, store: Option<&String>, error: &Error) -> String {
-    let from = store.map_or(String::new(), |store| format!(" from {store}"));
-    format!("proof of {}{from}: inconclusive: {error}\n", holder.entry.id())
+    format!("proof of {}{}: inconclusive: {error}\n", holder.entry.id(), from(store))
+}
+
+fn from(store: Option<&String>) -> String {
+    store.map_or(String::new(), |store| format!(" from {store}"))
 }
 
 /// What to prove, in which store, how deep: every store that has it is asked for it, because a proof tells what that store
@@ -122,10 +125,10 @@ pub async fn prove_here(
 
 /// `store` where there are several.
 pub fn describe(verdict: &Verdict, store: Option<&String>) -> String {
-    let from = store.map_or(String::new(), |store| format!(" from {store}"));
     let mut text = format!(
-        "proof of {}{from}: {} at {} in {}\n",
+        "proof of {}{}: {} at {} in {}\n",
         verdict.id,
+        from(store),
         verdict.outcome,
         verdict.level,
         entry::seconds(verdict.took_seconds)

@@ -6,7 +6,7 @@ use super::finding::Finding;
 use super::tree::{self, Node, Place};
 use super::{
     AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, Role, SlowStore, StoreConfig, check, etcd, keys,
-    retention, schedule, store,
+    retention, schedule, store, units,
 };
 use chrono_tz::Tz;
 use lifeboat_policy::proof::Level;
@@ -226,7 +226,7 @@ fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {
 /// `10%`, from none to all.
 fn read_sample(cursor: &Cursor<'_>) -> Option<u8> {
     let text = cursor.scalar("a share like 10%")?;
-    let percent = text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| *percent <= 100);
+    let percent = units::parse_percent(text);
     if percent.is_none() {
         cursor.error(format!("expected a share from 0% to 100%, found `{}`", shown(text)), "write a share such as 10%");
     }

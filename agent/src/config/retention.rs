@@ -2,6 +2,7 @@
 
 use super::Prune;
 use super::cursor::{Cursor, Fields, shown};
+use super::units;
 use lifeboat_policy::retention::Keep;
 use std::time::Duration;
 
@@ -125,7 +126,7 @@ fn read_share(cursor: &Cursor<'_>) -> Option<u8> {
     if text == "off" {
         return None;
     }
-    let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    let percent = units::parse_percent(text);
     if !percent.is_some_and(|percent| (1..=99).contains(&percent)) {
         cursor.error(format!("expected a share from 1% to 99%, or off, found `{}`", shown(text)), FIX);
         return None;

@@ -12,6 +12,11 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
+/// `50%`, from none to all.
+pub(crate) fn parse_percent(text: &str) -> Option<u8> {
+    text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| *percent <= 100)
+}
+
 /// The shortest exact way to write a size; sizes that are no whole KiB cannot be written in a config.
 pub(crate) fn size_text(bytes: u64) -> String {
     let (unit, factor) = SIZES.iter().find(|(_, factor)| bytes.is_multiple_of(*factor)).unwrap_or(&SIZES[3]);

@@ -121,3 +121,17 @@ fn a_history_that_is_not_whole_freezes_and_what_nobody_signed_does_not() {
     let frozen = plan(&catalog, &hourly(), &rules(), at(12 * HOUR)).frozen;
     assert!(matches!(&frozen, Some(Freeze::Findings(found)) if found.len() == 1), "{frozen:?}");
 }
+
+#[test]
+fn a_failed_proof_freezes_until_it_is_acknowledged() {
+    let mut bad = proven(11);
+    bad.verdicts[0].outcome = Outcome::Failed;
+    let (about, binding) = (bad.finding("proof_failed"), bad.manifest.binding.clone());
+    let mut catalog = catalog(vec![bad, proven(10)]);
+    let frozen = |catalog: &Catalog| plan(catalog, &hourly(), &rules(), at(12 * HOUR)).frozen;
+    let found = frozen(&catalog);
+    assert!(matches!(&found, Some(Freeze::Findings(found)) if found[0].contains("failed its proof")), "{found:?}");
+    let (what, reason, agent_version) = (found.unwrap().to_string(), "a disk, replaced".to_owned(), String::new());
+    catalog.acks = vec![Ack { binding, at: at(0), finding: about, what, reason, agent_version }];
+    assert_eq!(frozen(&catalog), None);
+}
