@@ -10,6 +10,7 @@
 //! | [`proof`] | what the verdicts on a backup come to, and which proofs are due |
 //! | [`equality`] | whether the live members agree with a backup |
 //! | [`hold`] | whether a person holds a backup |
+//! | [`late`] | whether a backup came long after its time |
 //! | [`retention`] | which backups stay, which go, and why |
 //! | [`schedule`] | when the next run is due |
 //! | [`duty`] | which of several agents serves it |
@@ -28,6 +29,7 @@ pub mod equality;
 pub mod freshness;
 pub mod hold;
 pub mod id;
+pub mod late;
 pub mod proof;
 pub mod retention;
 pub mod schedule;
