@@ -15,6 +15,7 @@ mod line;
 mod network;
 mod orphans;
 mod plain;
+mod proofs;
 mod refusals;
 mod retention;
 mod run;

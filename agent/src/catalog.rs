@@ -95,10 +95,10 @@ impl Trusted {
             .verdicts
             .iter()
             .map(|verdict| VerdictFact {
-                level: verdict.level,
+                level: verdict.learnt.failed_at.unwrap_or(verdict.level),
                 outcome: verdict.outcome,
                 at: verdict.at,
-                took_seconds: verdict.took_seconds,
+                took_seconds: verdict.learnt.restore_seconds.unwrap_or(verdict.took_seconds),
             })
             .collect();
         standing(&facts, required, self.manifest.unprovable.is_some())
@@ -156,6 +156,14 @@ impl Trusted {
 impl Catalog {
     pub fn find(&self, id: &BackupId) -> Option<&Trusted> {
         self.trusted.iter().find(|entry| entry.id() == id)
+    }
+
+    /// The backup before this one in its lineage.
+    pub fn previous(&self, entry: &Trusted) -> Option<&Trusted> {
+        let before = |other: &&Trusted| {
+            other.manifest.lineage == entry.manifest.lineage && other.manifest.captured_at < entry.manifest.captured_at
+        };
+        self.trusted.iter().filter(before).max_by_key(|other| other.manifest.captured_at)
     }
 
     pub fn newest(&self) -> Option<&Trusted> {
@@ -274,6 +282,7 @@ pub(crate) mod sample {
                 hash_kv: None,
             },
             equality: Equality::Equal { revision, members: 1 },
+            encryption_at_rest: None,
             unprovable: None,
             answers: Vec::new(),
             plaintext: blob,

@@ -27,6 +27,7 @@ pub(crate) use options::StoreOption;
 pub use store::REQUEST_TIMEOUT;
 
 use crate::error::{Error, Reason, Result};
+use crate::glob::Glob;
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::retention::Keep;
 use lifeboat_policy::schedule::{Blackout, Cron};
@@ -369,6 +370,8 @@ pub struct Proof {
     pub scratch_max_bytes: u64,
     /// Minor version, `3.6`, to the path of an etcd.
     pub etcd: BTreeMap<String, PathBuf>,
+    /// Keys that every backup must hold, or its proof fails.
+    pub expect: Vec<Glob>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

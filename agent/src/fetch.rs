@@ -12,6 +12,7 @@ use crate::seal::{CHUNK_BYTES, Sums};
 use crate::store::{Layout, Store};
 use bytes::{Buf, Bytes};
 use futures::StreamExt as _;
+use lifeboat_policy::proof::Level;
 use std::io::Read;
 use tokio::sync::mpsc;
 
@@ -120,10 +121,11 @@ where
     let limit = entry.manifest.plaintext.bytes;
     let what = format!("backup {}", entry.manifest.id);
     let opener = tokio::task::spawn_blocking(move || {
-        let mut plaintext = open(Received { receive, chunk: Bytes::new() }, &identities, &what, limit)?;
+        let received = Received { receive, chunk: Bytes::new() };
+        let mut plaintext = open(received, &identities, &what, limit).map_err(|error| error.at(Level::Opened))?;
         sink(&mut plaintext)
     });
-    let fetched = sealed(store, layout, entry, Some(send), progress).await;
+    let fetched = sealed(store, layout, entry, Some(send), progress).await.map_err(|error| error.at(Level::Stored));
     let opened = opener.await.map_err(|stopped| Error::new(Reason::Internal, "the opener stopped").because(stopped))?;
     match (fetched, opened) {
         (Ok(()), opened) => opened,

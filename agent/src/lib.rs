@@ -2,7 +2,7 @@
 //!
 //! Order of the stages, each importing only what stands left of it:
 //! `capture seal store catalog holdings fetch copy restore proof prune`; `daemon` and `cli` alone compose them.
-//! Beside them the seams `config`, `clock`, `error`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
+//! Beside them the seams `config`, `clock`, `error`, `glob`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
 
 pub mod capture;
 pub mod catalog;
@@ -15,6 +15,7 @@ pub mod digest;
 pub mod doctor;
 pub mod error;
 pub mod fetch;
+pub mod glob;
 pub mod holdings;
 pub mod http;
 pub mod keys;
@@ -44,4 +45,6 @@ pub mod docs {
     pub mod stores {}
     #[doc = include_str!("../docs/backends.md")]
     pub mod backends {}
+    #[doc = include_str!("../docs/proof.md")]
+    pub mod proof {}
 }

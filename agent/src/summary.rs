@@ -68,6 +68,8 @@ pub struct Restorable {
     pub level: Level,
     pub proven_at: DateTime<Utc>,
     pub took_seconds: f64,
+    /// From the start of a restore to etcd's first answer, by the newest proof that booted one.
+    pub restore_seconds: Option<f64>,
 }
 
 /// Something that a person has to look at.
@@ -287,6 +289,7 @@ fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
             level,
             proven_at: at,
             took_seconds,
+            restore_seconds: entry.verdicts.iter().rev().find_map(|verdict| verdict.learnt.restore_seconds),
         }),
         _ => None,
     }

@@ -151,6 +151,7 @@ impl Ground {
             took_seconds: 1.0,
             agent_version: "0".to_owned(),
             etcd_version: None,
+            learnt: Default::default(),
         };
         let prepared = note::prepare(&verdict, &key, &signer).expect("it can be signed");
         prepared.store(store).await.expect("a store without faults takes it");

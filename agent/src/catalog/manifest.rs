@@ -1,5 +1,6 @@
 //! The signed JSON objects: what a backup is, what a proof found, what is to be deleted. Fields: `agent/docs/objects.md`.
 
+use crate::capture::{EncryptionKey, KeyCount};
 use crate::config::Role;
 use crate::digest::Digest;
 use chrono::{DateTime, Utc};
@@ -56,6 +57,9 @@ pub struct Manifest {
     pub finished_at: DateTime<Utc>,
     pub etcd: EtcdFacts,
     pub db: DbFacts,
+    /// The keys of the API server's encryption at rest that living values need; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_at_rest: Option<Vec<EncryptionKey>>,
     pub equality: Equality,
     /// Why no proof can make this backup proven: it stands against most of its cluster, or against its own source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -221,6 +225,28 @@ pub struct Verdict {
     pub agent_version: String,
     /// The etcd that was booted, where one was.
     pub etcd_version: Option<String>,
+    #[serde(flatten)]
+    pub learnt: Learnt,
+}
+
+/// What else a proof learnt of a backup; older agents did not look.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// The keys of the API server's encryption at rest that a restore will need, as the opened bytes say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_at_rest: Option<Vec<EncryptionKey>>,
+    /// Living keys by the first segments of their path, the most frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_counts: Vec<KeyCount>,
+    /// Of a failure the level that the backup did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Level>,
+    /// Seconds from the start of the restore to etcd's first answer, where an etcd was booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_seconds: Option<f64>,
+    /// What a person should know of a backup that is nevertheless good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

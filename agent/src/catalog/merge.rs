@@ -84,6 +84,7 @@ mod tests {
             took_seconds: 1.0,
             agent_version: String::new(),
             etcd_version: None,
+            learnt: Default::default(),
         }
     }
 

@@ -197,6 +197,7 @@ fn manifest(
         finished_at,
         etcd: etcd_facts(&draft.member, &capture),
         db: db_facts(&capture),
+        encryption_at_rest: Some(capture.counted.encryption.clone()),
         equality: draft.compared.equality,
         unprovable: draft.compared.unprovable,
         answers: draft.compared.answers,

@@ -68,6 +68,7 @@ fn line_of(opened: &Opened, now: DateTime<Utc>) -> (Value, String) {
         "proven": proven.map(|proven| json!({
             "id": proven.id, "captured_at": time(proven.captured_at), "age_seconds": age(proven.captured_at),
             "level": proven.level, "at": time(proven.proven_at), "took_seconds": proven.took_seconds,
+            "restore_seconds": proven.restore_seconds,
         })),
         "findings": summary.findings.len(),
         "error": null,

@@ -97,6 +97,8 @@ pub async fn prove_here(
         scratch_max_bytes: config.proof.scratch_max_bytes,
         binaries: &binaries,
         limit: limit.unwrap_or(config.limits.prove),
+        previous: opened.catalog().previous(entry).map(|previous| &previous.manifest),
+        expect: &config.proof.expect,
     };
     proving.prove(entry).await
 }
@@ -108,12 +110,10 @@ pub fn describe(verdict: &Verdict, store: Option<&String>) -> String {
         "proof of {}{from}: {} at {} in {}\n",
         verdict.id,
         verdict.outcome,
-        verdict.level,
+        verdict.learnt.failed_at.unwrap_or(verdict.level),
         entry::seconds(verdict.took_seconds)
     );
-    for step in &verdict.steps {
-        text.push_str(&format!("  {:10} {:>7}  {}\n", step.name, entry::seconds(step.took_seconds), step.found));
-    }
+    text.push_str(&entry::proof_lines(verdict, "  "));
     text
 }
 
@@ -130,5 +130,8 @@ fn document(verdict: &Verdict, store: &str) -> Value {
     json!({
         "store": store, "id": verdict.id, "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at),
         "took_seconds": verdict.took_seconds, "steps": verdict.steps, "etcd_version": verdict.etcd_version,
+        "failed_at": verdict.learnt.failed_at, "restore_seconds": verdict.learnt.restore_seconds,
+        "encryption_at_rest": verdict.learnt.encryption_at_rest, "key_counts": verdict.learnt.key_counts,
+        "warnings": verdict.learnt.warnings,
     })
 }

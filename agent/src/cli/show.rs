@@ -9,6 +9,7 @@ use crate::catalog::Trusted;
 use crate::catalog::manifest::Manifest;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
+use crate::proof;
 use crate::summary;
 use serde_json::{Value, json};
 
@@ -51,14 +52,12 @@ fn in_store(found: &Trusted, url: &str, account: &In<'_>, single: bool) -> Strin
     let mut text = format!("stored     {name}{url}, {present}; signed by {}\n", found.manifest.binding.signer);
     for verdict in &entry.verdicts {
         text.push_str(&format!("proof      {} at {}, {}\n", verdict.outcome, verdict.level, time(verdict.at)));
-        for step in &verdict.steps {
-            text.push_str(&format!(
-                "             {:10} {:>7}  {}\n",
-                step.name,
-                entry::seconds(step.took_seconds),
-                step.found
-            ));
-        }
+        text.push_str(&entry::proof_lines(verdict, "             "));
+    }
+    if let Some(counted) =
+        entry.verdicts.iter().rev().map(|verdict| &verdict.learnt.key_counts).find(|it| !it.is_empty())
+    {
+        text.push_str(&format!("keys       by path\n{}", entry::key_counts(counted)));
     }
     let reasons = plan.map(|plan| entry::reasons(plan, &entry.manifest)).unwrap_or_default();
     if !reasons.is_empty() {
@@ -117,6 +116,10 @@ fn story(found: &Trusted) -> String {
         format!("compacted  {}\n", grouped(db.compact_revision)),
         format!("hash       {hash}; live members: {}\n", entry::equality(manifest)),
         answers(manifest),
+        manifest.encryption_at_rest.as_deref().map_or(String::new(), |keys| match keys {
+            [] => "secrets    not encrypted at rest by the API server\n".to_owned(),
+            keys => format!("secrets    need encryption key {}\n", proof::names(keys)),
+        }),
         format!("size       {} of database, {} sealed\n", size(db.bytes), size(manifest.sealed.bytes)),
         format!("cluster    {}, members {}\n", manifest.etcd.cluster_id, members.join(", ")),
         format!(

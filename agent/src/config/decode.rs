@@ -8,6 +8,7 @@ use super::{
     AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, Role, SlowStore, StoreConfig, check, etcd, keys,
     retention, schedule, store,
 };
+use crate::glob::{Glob, MAX_GLOBS};
 use chrono_tz::Tz;
 use lifeboat_policy::proof::Level;
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,8 +192,9 @@ fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {
         scratch_dir: PathBuf::from(DEFAULT_SCRATCH),
         scratch_max_bytes: DEFAULT_SCRATCH_BYTES,
         etcd: BTreeMap::new(),
+        expect: Vec::new(),
     };
-    let Some(fields) = cursor.and_then(|c| c.fields(&["level", "scratch", "etcd"])) else {
+    let Some(fields) = cursor.and_then(|c| c.fields(&["level", "scratch", "etcd", "expect"])) else {
         return proof;
     };
     if let Some(c) = fields.get("level") {
@@ -211,7 +213,29 @@ fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {
     if let Some(c) = fields.get("etcd") {
         proof.etcd = read_binaries(&c);
     }
+    if let Some(c) = fields.get("expect") {
+        proof.expect = read_expected(&c);
+    }
     proof
+}
+
+fn read_expected(cursor: &Cursor<'_>) -> Vec<Glob> {
+    let items = cursor.items("a list of keys", "write a list: expect: [/registry/namespaces/kube-system]");
+    if items.len() > MAX_GLOBS {
+        cursor.error(
+            format!("{} keys are expected", items.len()),
+            format!("give at most {MAX_GLOBS}; `*` stands for many"),
+        );
+    }
+    let mut expected = Vec::new();
+    for item in items {
+        let Some(text) = item.text("a key, perhaps with * in it") else { continue };
+        match Glob::parse(text) {
+            Ok(glob) => expected.push(glob),
+            Err(why) => item.error(why, "write a key, such as /registry/namespaces/kube-system"),
+        }
+    }
+    expected
 }
 
 fn read_binaries(cursor: &Cursor<'_>) -> BTreeMap<String, PathBuf> {

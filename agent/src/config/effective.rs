@@ -239,5 +239,8 @@ fn proof(config: &Config) -> Map {
         etcd.put(version, file(path));
     }
     map.put("etcd", etcd);
+    if !proof.expect.is_empty() {
+        map.put("expect", proof.expect.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     map
 }

@@ -3,6 +3,7 @@
 use super::backoff::Backoff;
 use super::shared::Shared;
 use crate::catalog::Trusted;
+use crate::catalog::manifest::Manifest;
 use crate::clock::Stopwatch;
 use crate::config::{ProveWhen, Role};
 use crate::error::{Reason, Result};
@@ -24,6 +25,7 @@ type Later = BTreeMap<(BackupId, usize), (DateTime<Utc>, Backoff)>;
 struct Due {
     entry: Trusted,
     at: usize,
+    previous: Option<Manifest>,
 }
 
 /// How long the loop rests when nothing is due and no backup of this agent wakes it.
@@ -90,7 +92,8 @@ async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
     };
     let newest = holdings.readable().filter_map(|(at, _, catalog)| {
         let entry = catalog.trusted.iter().find(|entry| due(at, entry))?;
-        Some(Due { entry: entry.clone(), at })
+        let previous = catalog.previous(entry).map(|previous| previous.manifest.clone());
+        Some(Due { entry: entry.clone(), at, previous })
     });
     // Of equals the first store.
     newest.min_by_key(|due| (Reverse(due.entry.manifest.captured_at), due.at))
@@ -111,6 +114,8 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
         scratch_max_bytes: shared.config.proof.scratch_max_bytes,
         binaries,
         limit: shared.config.limits.prove,
+        previous: due.previous.as_ref(),
+        expect: &shared.config.proof.expect,
     };
     let watch = Stopwatch::start();
     let done = proving.prove(entry).await;
@@ -120,6 +125,9 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
     };
     shared.count(Role::Prove, watch.elapsed(), failed);
     let verdict = done?;
+    for warning in &verdict.learnt.warnings {
+        tracing::warn!(id = %entry.id(), warning, "the proof warns");
+    }
     let found = verdict.steps.last().map_or("", |step| step.found.as_str());
     match failed {
         None => {

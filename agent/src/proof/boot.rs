@@ -1,7 +1,8 @@
 //! Booting a real etcd on a restored data dir: unix sockets inside the scratch, no TCP port, a cleared environment.
 
 use super::binary::EtcdBinary;
-use crate::catalog::manifest::{Manifest, Step};
+use super::story::Story;
+use crate::catalog::manifest::Manifest;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Reason, Result};
 use etcd_client::{Client, GetOptions};
@@ -21,23 +22,22 @@ const PROBE_KEY: &str = "lifeboat/proof";
 /// How many of etcd's last words are shown when it does not start.
 const LAST_LINES: usize = 5;
 
-pub(super) struct Booted {
-    pub steps: Vec<Step>,
-    pub version: String,
-}
-
 /// Starts etcd, compares what it serves with the manifest, writes, restarts, reads back, stops.
-pub(super) async fn boot(binary: &EtcdBinary, scratch: &Path, data_dir: &Path, manifest: &Manifest) -> Result<Booted> {
-    let mut steps = Vec::new();
+pub(super) async fn boot(
+    binary: &EtcdBinary,
+    scratch: &Path,
+    data_dir: &Path,
+    manifest: &Manifest,
+    restoring: Stopwatch,
+    story: &mut Story,
+) -> Result<()> {
     let watch = Stopwatch::start();
     let mut server = Server::start(binary, scratch, data_dir, manifest)?;
     let mut client = server.answer().await?;
+    story.etcd_version = Some(binary.version.clone());
+    story.learnt.restore_seconds = Some(restoring.seconds());
     let found = compare(&mut client, manifest).await?;
-    steps.push(Step {
-        name: "booted".to_owned(),
-        took_seconds: watch.seconds(),
-        found: format!("etcd {}: {found}", binary.version),
-    });
+    story.add("booted", watch.seconds(), format!("etcd {}: {found}", binary.version));
     let watch = Stopwatch::start();
     client.put(PROBE_KEY, manifest.id.to_string(), None).await.map_err(|e| refused("write", e))?;
     server.stop().await?;
@@ -49,9 +49,8 @@ pub(super) async fn boot(binary: &EtcdBinary, scratch: &Path, data_dir: &Path, m
         return Err(Error::new(Reason::ProofFailed, "a write to the restored etcd did not survive its restart"));
     }
     server.stop().await?;
-    let found = "a write was taken and survived a restart".to_owned();
-    steps.push(Step { name: "restarted".to_owned(), took_seconds: watch.seconds(), found });
-    Ok(Booted { steps, version: binary.version.clone() })
+    story.add("restarted", watch.seconds(), "a write was taken and survived a restart".to_owned());
+    Ok(())
 }
 
 /// Revision, key count and hash, as the booted server sees them.

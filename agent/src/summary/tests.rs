@@ -31,6 +31,7 @@ fn proven(hour: i64) -> Trusted {
         took_seconds: 1.0,
         agent_version: String::new(),
         etcd_version: None,
+        learnt: Default::default(),
     };
     Trusted { verdicts: vec![verdict], ..entry }
 }
