@@ -14,11 +14,13 @@ pub mod note;
 mod orphan;
 pub(crate) mod publish;
 mod read;
+mod signed;
+pub mod trust_list;
 pub mod wish;
 
 use crate::config::ClusterName;
 use crate::digest::Digest;
-use crate::keys::Distrust;
+use crate::keys::{Distrust, Trust};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::choice::{self, Candidate};
 use lifeboat_policy::hold::{self, Held, HoldFact};
@@ -27,12 +29,15 @@ use lifeboat_policy::proof::{Because, Level, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
 use manifest::{Manifest, Tombstone, Verdict};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use trust_list::TrustList;
 use wish::{Ack, Hold, HoldAction};
 
 pub use merge::merge;
 pub use orphan::Orphan;
 pub use publish::{Captured, Draft, Prepared, Uploaded, place, prepare, read_back};
 pub use read::Reader;
+pub use signed::{Kind, Signature};
 
 /// A backup whose manifest a trusted backup key signed for this very place.
 #[derive(Clone, Debug)]
@@ -82,6 +87,14 @@ pub struct Catalog {
     pub missing_parents: Vec<BackupId>,
     /// Manifests that trusted tombstones name, those of backups that are gone included.
     pub tombstoned: BTreeSet<Digest>,
+    /// The operator's list of keys that counts, where there is one.
+    pub trust_list: Option<Arc<TrustList>>,
+    /// One that was there and is nowhere now: what it revoked may count again.
+    pub lost_list: Option<u32>,
+    /// Whose signatures counted when this was read.
+    pub keys: Arc<Trust>,
+    /// Who signed each object, by its path.
+    pub signatures: Vec<Signature>,
 }
 
 impl Trusted {
@@ -154,6 +167,26 @@ impl Trusted {
 }
 
 impl Catalog {
+    /// A cluster's part of a store in which nothing stands.
+    pub fn empty(cluster: ClusterName, read_at: DateTime<Utc>) -> Catalog {
+        Catalog {
+            cluster,
+            read_at,
+            trusted: Vec::new(),
+            untrusted: Vec::new(),
+            strays: Vec::new(),
+            orphans: Vec::new(),
+            acks: Vec::new(),
+            foreign: 0,
+            missing_parents: Vec::new(),
+            tombstoned: BTreeSet::new(),
+            trust_list: None,
+            lost_list: None,
+            keys: Arc::default(),
+            signatures: Vec::new(),
+        }
+    }
+
     pub fn find(&self, id: &BackupId) -> Option<&Trusted> {
         self.trusted.iter().find(|entry| entry.id() == id)
     }
@@ -220,18 +253,7 @@ pub(crate) mod sample {
     use lifeboat_policy::id::BackupId;
 
     pub(crate) fn catalog(trusted: Vec<Trusted>) -> Catalog {
-        Catalog {
-            cluster: ClusterName::parse("sample").unwrap(),
-            read_at: at(0),
-            trusted,
-            untrusted: Vec::new(),
-            strays: Vec::new(),
-            orphans: Vec::new(),
-            acks: Vec::new(),
-            foreign: 0,
-            missing_parents: Vec::new(),
-            tombstoned: std::collections::BTreeSet::new(),
-        }
+        Catalog { trusted, ..Catalog::empty(ClusterName::parse("sample").unwrap(), at(0)) }
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -282,6 +304,7 @@ pub(crate) mod sample {
             recipients: Vec::new(),
             agent_version: "0".to_owned(),
             parents: Vec::new(),
+            trust_list: None,
         };
         Trusted {
             manifest,

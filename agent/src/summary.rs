@@ -374,6 +374,11 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         let about = About::new("history_broken", id.to_string());
         add("history_broken", about, what, "somebody or something else deleted it; check who may delete in this store");
     }
+    if let Some(n) = catalog.lost_list {
+        let what = format!("trust list {n} is gone: a key that it revoked may count again");
+        let about = About::new("history_broken", format!("{}/trust/{n}.json", catalog.cluster));
+        add("history_broken", about, what, "find out who deleted it, and write the next one: `lifeboat keyring trust`");
+    }
     findings
 }
 
@@ -405,6 +410,10 @@ fn trust_hint(why: &Distrust) -> &'static str {
         Distrust::NoKey(_) | Distrust::WrongKey(_) => {
             "add the signer's public key under keys.trusted_keys, if it is yours"
         }
+        Distrust::Revoked { .. } => {
+            "if you know it to be good, vouch for it: `lifeboat keyring trust --vouch BACKUP`; else somebody used that key"
+        }
+        Distrust::OutsideValidity { .. } => "rotate the key: its validity stands in the config or the trust list",
         Distrust::FromTheFuture(_) => "set the clock of whoever wrote it; it counts for nothing until then",
         Distrust::NotAllowed(_) => {
             "only the operator's key may release, accept or ask for a deletion; find out who tried"

@@ -10,6 +10,7 @@
 //! | [`proof`] | what the verdicts on a backup come to, and which proofs are due |
 //! | [`equality`] | whether the live members agree with a backup |
 //! | [`hold`] | whether a person holds a backup |
+//! | [`trust`] | whether what a key signed counts |
 //! | [`retention`] | which backups stay, which go, and why |
 //! | [`schedule`] | when the next run is due |
 //! | [`duty`] | which of several agents serves it |
@@ -32,5 +33,6 @@ pub mod proof;
 pub mod retention;
 pub mod schedule;
 pub mod span;
+pub mod trust;
 
 mod moment;

@@ -27,6 +27,12 @@ pub trait Signed: Serialize + for<'de> Deserialize<'de> {
     /// The backup it is or speaks of, which its path must name; an acknowledgement speaks of a finding.
     fn id(&self) -> Option<&BackupId>;
 
+    /// Its own date, which is its signer's claim.
+    fn at(&self) -> DateTime<Utc>;
+
+    /// Whether others can vouch for it, so that it counts when its signer's key is revoked.
+    const OUTLIVES_ITS_KEY: bool = false;
+
     /// Whether one of those roles may say just this.
     fn may(&self, _role: Role) -> bool {
         true
@@ -72,6 +78,9 @@ pub struct Manifest {
     pub agent_version: String,
     /// Every trusted head that the writer saw.
     pub parents: Vec<Parent>,
+    /// The trust list that the writer saw, where there was one: one that is gone later was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_list: Option<u32>,
 }
 
 /// Whom the snapshot was taken from.
@@ -196,6 +205,10 @@ pub struct Parent {
 impl Signed for Manifest {
     const KIND: &'static str = "lifeboat/manifest/v1";
     const ROLES: &'static [Role] = &[Role::Backup];
+    const OUTLIVES_ITS_KEY: bool = true;
+    fn at(&self) -> DateTime<Utc> {
+        self.finished_at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }
@@ -233,6 +246,9 @@ pub struct Step {
 impl Signed for Verdict {
     const KIND: &'static str = "lifeboat/verdict/v1";
     const ROLES: &'static [Role] = &[Role::Prove];
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }
@@ -263,6 +279,9 @@ pub struct Tombstone {
 impl Signed for Tombstone {
     const KIND: &'static str = "lifeboat/tombstone/v1";
     const ROLES: &'static [Role] = &[Role::Prune, Role::Operator];
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }

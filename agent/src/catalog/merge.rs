@@ -39,6 +39,10 @@ pub fn merge(catalogs: &[&Catalog], whole: bool, required: Level) -> Option<Cata
     acks.sort_by(|a, b| (a.at, &a.binding.path).cmp(&(b.at, &b.binding.path)));
     acks.dedup_by(|a, b| a.binding.path == b.binding.path);
     let tombstoned: BTreeSet<Digest> = catalogs.iter().flat_map(|catalog| &catalog.tombstoned).copied().collect();
+    let latest = catalogs.iter().max_by_key(|catalog| catalog.trust_list.as_ref().map(|list| list.n));
+    let mut signatures: Vec<_> = catalogs.iter().flat_map(|catalog| &catalog.signatures).cloned().collect();
+    signatures.sort_by(|a, b| a.path.cmp(&b.path));
+    signatures.dedup_by(|a, b| a.path == b.path);
     Some(Catalog {
         cluster: first.cluster.clone(),
         read_at: catalogs.iter().map(|catalog| catalog.read_at).min().unwrap_or(first.read_at),
@@ -50,6 +54,10 @@ pub fn merge(catalogs: &[&Catalog], whole: bool, required: Level) -> Option<Cata
         acks,
         foreign: catalogs.iter().map(|catalog| catalog.foreign).sum(),
         tombstoned,
+        trust_list: latest.and_then(|catalog| catalog.trust_list.clone()),
+        lost_list: catalogs.iter().filter_map(|catalog| catalog.lost_list).max(),
+        keys: latest.unwrap_or(first).keys.clone(),
+        signatures,
     })
 }
 

@@ -210,6 +210,7 @@ fn manifest(
             .into_iter()
             .map(|head| Parent { id: head.id().clone(), manifest_sha256: head.manifest_sha256 })
             .collect(),
+        trust_list: before.trust_list.as_ref().map(|list| list.n),
     }
 }
 
