@@ -14,11 +14,14 @@ pub mod note;
 mod orphan;
 pub(crate) mod publish;
 mod read;
+mod seen;
+mod signed;
+pub mod trust_list;
 pub mod wish;
 
 use crate::config::ClusterName;
 use crate::digest::Digest;
-use crate::keys::Distrust;
+use crate::keys::{Distrust, Trust};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::choice::{self, Candidate};
 use lifeboat_policy::hold::{self, Held, HoldFact};
@@ -27,18 +30,24 @@ use lifeboat_policy::proof::{Because, Level, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
 use manifest::{Manifest, Tombstone, Verdict};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use trust_list::TrustList;
 use wish::{Ack, Hold, HoldAction};
 
 pub use merge::merge;
 pub use orphan::Orphan;
 pub use publish::{Captured, Draft, Prepared, Uploaded, place, prepare, read_back};
 pub use read::Reader;
+pub use seen::{Late, Seen};
+pub use signed::{Kind, Signature};
 
 /// A backup whose manifest a trusted backup key signed for this very place.
 #[derive(Clone, Debug)]
 pub struct Trusted {
     pub manifest: Manifest,
     pub manifest_sha256: Digest,
+    /// The store's time of the manifest.
+    pub stored_at: DateTime<Utc>,
     /// Whether the sealed object stands in the listing with the signed size.
     pub present: bool,
     /// Trusted verdicts on exactly this manifest, oldest first.
@@ -47,6 +56,8 @@ pub struct Trusted {
     pub tombstones: Vec<(Tombstone, DateTime<Utc>)>,
     /// Trusted holds and releases of exactly this manifest, with the store's time of each, oldest first.
     pub holds: Vec<(Hold, DateTime<Utc>)>,
+    /// Whether the operator accepted that it is late.
+    pub late_accepted: bool,
 }
 
 /// A listed backup that does not count, and why.
@@ -67,6 +78,8 @@ pub struct Stray {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     pub cluster: ClusterName,
+    /// The store's URL; empty where several were put together.
+    pub store: String,
     pub read_at: DateTime<Utc>,
     /// Newest first by (lineage, revision, capture time).
     pub trusted: Vec<Trusted>,
@@ -82,6 +95,18 @@ pub struct Catalog {
     pub missing_parents: Vec<BackupId>,
     /// Manifests that trusted tombstones name, those of backups that are gone included.
     pub tombstoned: BTreeSet<Digest>,
+    /// Backups that are gone and whose deletion was signed.
+    pub deleted: BTreeSet<(BackupId, Digest)>,
+    /// Trusted verdicts on manifests that do not stand here as trusted ones.
+    pub unmatched: Vec<Verdict>,
+    /// The operator's list of keys that counts, where there is one.
+    pub trust_list: Option<Arc<TrustList>>,
+    /// One that was there and is nowhere now: what it revoked may count again.
+    pub lost_list: Option<u32>,
+    /// Whose signatures counted when this was read.
+    pub keys: Arc<Trust>,
+    /// Who signed each object, by its path.
+    pub signatures: Vec<Signature>,
 }
 
 impl Trusted {
@@ -118,7 +143,18 @@ impl Trusted {
             keys: self.manifest.db.keys,
             db_bytes: self.manifest.db.bytes,
             parents: self.manifest.parents.iter().map(|parent| parent.id.clone()).collect(),
+            late: self.is_late(),
         }
+    }
+
+    /// What the first prover that met it here found: that it came long after the time it claims.
+    pub fn late(&self) -> Option<Late> {
+        self.verdicts.iter().find_map(|verdict| verdict.learnt.late)
+    }
+
+    /// Whether it is late and nobody accepted that: then it decides nothing.
+    pub fn is_late(&self) -> bool {
+        !self.late_accepted && self.late().is_some()
     }
 
     /// What a finding of this kind is about, if it speaks of this backup.
@@ -154,6 +190,29 @@ impl Trusted {
 }
 
 impl Catalog {
+    /// A cluster's part of a store in which nothing stands.
+    pub fn empty(cluster: ClusterName, read_at: DateTime<Utc>) -> Catalog {
+        Catalog {
+            cluster,
+            store: String::new(),
+            read_at,
+            trusted: Vec::new(),
+            untrusted: Vec::new(),
+            strays: Vec::new(),
+            orphans: Vec::new(),
+            acks: Vec::new(),
+            foreign: 0,
+            missing_parents: Vec::new(),
+            tombstoned: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            unmatched: Vec::new(),
+            trust_list: None,
+            lost_list: None,
+            keys: Arc::default(),
+            signatures: Vec::new(),
+        }
+    }
+
     pub fn find(&self, id: &BackupId) -> Option<&Trusted> {
         self.trusted.iter().find(|entry| entry.id() == id)
     }
@@ -170,8 +229,9 @@ impl Catalog {
         self.trusted.first()
     }
 
+    /// The newest proven backup that is not late.
     pub fn newest_proven(&self, required: Level) -> Option<&Trusted> {
-        self.trusted.iter().find(|entry| matches!(entry.standing(required), Standing::Proven { .. }))
+        self.trusted.iter().find(|entry| entry.standing(required).is_proven() && !entry.is_late())
     }
 
     pub fn facts(&self, required: Level, grace: std::time::Duration, now: DateTime<Utc>) -> Vec<Facts> {
@@ -201,6 +261,7 @@ impl Catalog {
             captured_at: entry.manifest.captured_at,
             standing: entry.standing(required),
             trusted: choice::Trusted::Yes,
+            late: entry.is_late(),
         });
         // Of these nothing but the name is known, since what their manifests say is not believed: its date places them. It
         // says the second only, and of two backups of one second rather the unknown one counts as newer.
@@ -212,6 +273,7 @@ impl Catalog {
             captured_at: entry.id.captured_at() + chrono::TimeDelta::milliseconds(999),
             standing: Standing::Unproven { because: Because::NotTried },
             trusted: choice::Trusted::No(entry.why.to_string()),
+            late: false,
         });
         trusted.chain(untrusted).collect()
     }
@@ -220,26 +282,16 @@ impl Catalog {
 /// Catalogs made of plain values, for tests.
 #[cfg(test)]
 pub(crate) mod sample {
-    use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Manifest};
+    use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Manifest, Verdict};
     use super::{Catalog, Trusted};
     use crate::config::ClusterName;
     use crate::digest::Digest;
     use chrono::{DateTime, Utc};
     use lifeboat_policy::id::BackupId;
+    use lifeboat_policy::proof::{Level, Outcome};
 
     pub(crate) fn catalog(trusted: Vec<Trusted>) -> Catalog {
-        Catalog {
-            cluster: ClusterName::parse("sample").unwrap(),
-            read_at: at(0),
-            trusted,
-            untrusted: Vec::new(),
-            strays: Vec::new(),
-            orphans: Vec::new(),
-            acks: Vec::new(),
-            foreign: 0,
-            missing_parents: Vec::new(),
-            tombstoned: std::collections::BTreeSet::new(),
-        }
+        Catalog { trusted, ..Catalog::empty(ClusterName::parse("sample").unwrap(), at(0)) }
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -291,14 +343,35 @@ pub(crate) mod sample {
             recipients: Vec::new(),
             agent_version: "0".to_owned(),
             parents: Vec::new(),
+            trust_list: None,
         };
         Trusted {
             manifest,
             manifest_sha256: digest,
+            stored_at: at(seconds),
             present: true,
             verdicts: Vec::new(),
             tombstones: Vec::new(),
             holds: Vec::new(),
+            late_accepted: false,
+        }
+    }
+
+    /// A proof to `sound` that passed.
+    pub(crate) fn verdict(entry: &Trusted, at: DateTime<Utc>) -> Verdict {
+        let manifest = &entry.manifest;
+        Verdict {
+            binding: Binding { path: format!("proofs/{}", at.timestamp()), ..manifest.binding.clone() },
+            id: manifest.id.clone(),
+            manifest_sha256: entry.manifest_sha256,
+            at,
+            level: Level::Sound,
+            outcome: Outcome::Passed,
+            steps: Vec::new(),
+            took_seconds: 1.0,
+            agent_version: String::new(),
+            etcd_version: None,
+            learnt: Default::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::fetch;
 use crate::glob::Glob;
+use crate::holdings::Witness;
 use crate::keys::{Identities, Signer};
 use crate::restore::{self, Asking, Built, Members, Origin, Target};
 use crate::scratch::{self, Scratch};
@@ -46,6 +47,8 @@ pub struct Proving<'a> {
     pub previous: Option<&'a Manifest>,
     /// Keys that every backup must hold.
     pub expect: &'a [Glob],
+    /// What was seen of the store beside the backup itself.
+    pub witness: Witness,
 }
 
 impl Proving<'_> {
@@ -203,7 +206,7 @@ impl Proving<'_> {
             took_seconds,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             etcd_version: story.etcd_version,
-            learnt: Learnt { failed_at, ..story.learnt },
+            learnt: Learnt { failed_at, catalog: self.witness.seen.clone(), late: self.witness.late, ..story.learnt },
         };
         note::prepare(&verdict, &key, self.signer)?.store(self.store).await?;
         Ok(verdict)

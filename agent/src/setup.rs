@@ -163,7 +163,18 @@ impl Access {
 
     /// Reads all stores at once; fails only where none could be read.
     pub async fn holdings(&self, clock: &dyn Clock) -> Result<Holdings> {
-        let catalogs = futures::future::join_all(self.places.iter().map(|place| place.catalog(clock))).await;
+        let mut catalogs = futures::future::join_all(self.places.iter().map(|place| place.catalog(clock))).await;
+        // A key that is revoked in one store is revoked in all.
+        let lists = catalogs.iter().flatten().filter_map(|catalog| catalog.trust_list.clone());
+        if let Some(latest) = lists.max_by_key(|list| list.n) {
+            for (place, catalog) in self.places.iter().zip(&mut catalogs) {
+                let behind = |found: &Catalog| found.trust_list.as_ref().is_none_or(|list| list.n < latest.n);
+                if catalog.as_ref().is_ok_and(behind) {
+                    place.reader()?.adopt(&latest);
+                    *catalog = place.catalog(clock).await;
+                }
+            }
+        }
         let held = |(place, catalog): (&Place, Result<Catalog>)| Held {
             name: place.name().to_owned(),
             url: place.url().to_owned(),

@@ -84,8 +84,18 @@ pub struct Finding {
 }
 
 /// Every kind there is, so that its series exist before anything is found.
-pub const FINDING_KINDS: [&str; 8] =
-    ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing", "store_behind", SHRUNK];
+pub const FINDING_KINDS: [&str; 10] = [
+    "proof_failed",
+    "diverged",
+    "alarm",
+    "unsigned",
+    "history_broken",
+    "missing",
+    "damaged",
+    "late",
+    "store_behind",
+    SHRUNK,
+];
 
 /// The newest backup holds far less than the one before it: prune waits until a person has looked.
 pub const SHRUNK: &str = "shrunk";
@@ -188,7 +198,7 @@ impl Finding {
     /// Names the store, where the finding is one store's own.
     fn in_store(self, name: &str) -> Finding {
         match self.kind {
-            "proof_failed" | "missing" | "unsigned" | SHRUNK => {
+            "proof_failed" | "missing" | "damaged" | "late" | "unsigned" | SHRUNK => {
                 Finding { what: format!("in store {name}: {}", self.what), ..self }
             }
             _ => self,
@@ -347,6 +357,20 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
                 "it cannot be restored; find out who deleted it",
             );
         }
+        if let Some(late) = entry.late() {
+            let what = format!(
+                "backup {id} came late: it claims {}, was not in this store at {} and was found there at {}",
+                utc(entry.manifest.captured_at),
+                utc(late.looked_at),
+                utc(late.found_at)
+            );
+            add(
+                "late",
+                entry.finding("late"),
+                what,
+                "find out who put it there; if it was you (`lifeboat copy`), accept it: until then it is no default choice",
+            );
+        }
         if let Some(what) = diverged(&entry.manifest) {
             add(
                 "diverged",
@@ -377,7 +401,16 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         let about = About::new("history_broken", id.to_string());
         add("history_broken", about, what, "somebody or something else deleted it; check who may delete in this store");
     }
+    if let Some(n) = catalog.lost_list {
+        let what = format!("trust list {n} is gone: a key that it revoked may count again");
+        let about = About::new("history_broken", format!("{}/trust/{n}.json", catalog.cluster));
+        add("history_broken", about, what, "find out who deleted it, and write the next one: `lifeboat keyring trust`");
+    }
     findings
+}
+
+fn utc(at: DateTime<Utc>) -> impl std::fmt::Display {
+    at.format("%Y-%m-%d %H:%M UTC")
 }
 
 /// What the members said against a backup or each other.
@@ -408,6 +441,10 @@ fn trust_hint(why: &Distrust) -> &'static str {
         Distrust::NoKey(_) | Distrust::WrongKey(_) => {
             "add the signer's public key under keys.trusted_keys, if it is yours"
         }
+        Distrust::Revoked { .. } => {
+            "if you know it to be good, vouch for it: `lifeboat keyring trust --vouch BACKUP`; else somebody used that key"
+        }
+        Distrust::OutsideValidity { .. } => "rotate the key: its validity stands in the config or the trust list",
         Distrust::FromTheFuture(_) => "set the clock of whoever wrote it; it counts for nothing until then",
         Distrust::NotAllowed(_) => {
             "only the operator's key may release, accept or ask for a deletion; find out who tried"

@@ -11,6 +11,7 @@
 //! | [`equality`] | whether the live members agree with a backup |
 //! | [`hold`] | whether a person holds a backup |
 //! | [`late`] | whether a backup came long after its time |
+//! | [`trust`] | whether what a key signed counts |
 //! | [`retention`] | which backups stay, which go, and why |
 //! | [`schedule`] | when the next run is due |
 //! | [`duty`] | which of several agents serves it |
@@ -34,5 +35,6 @@ pub mod proof;
 pub mod retention;
 pub mod schedule;
 pub mod span;
+pub mod trust;
 
 mod moment;

@@ -1,5 +1,6 @@
 //! The signed JSON objects: what a backup is, what a proof found, what is to be deleted. Fields: `agent/docs/objects.md`.
 
+use super::seen::{Late, Seen};
 use crate::capture::{EncryptionKey, KeyCount};
 use crate::config::Role;
 use crate::digest::Digest;
@@ -27,6 +28,12 @@ pub trait Signed: Serialize + for<'de> Deserialize<'de> {
     fn binding(&self) -> &Binding;
     /// The backup it is or speaks of, which its path must name; an acknowledgement speaks of a finding.
     fn id(&self) -> Option<&BackupId>;
+
+    /// Its own date, which is its signer's claim.
+    fn at(&self) -> DateTime<Utc>;
+
+    /// Whether others can vouch for it, so that it counts when its signer's key is revoked.
+    const OUTLIVES_ITS_KEY: bool = false;
 
     /// Whether one of those roles may say just this.
     fn may(&self, _role: Role) -> bool {
@@ -76,6 +83,9 @@ pub struct Manifest {
     pub agent_version: String,
     /// Every trusted head that the writer saw.
     pub parents: Vec<Parent>,
+    /// The trust list that the writer saw, where there was one: one that is gone later was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_list: Option<u32>,
 }
 
 /// Whom the snapshot was taken from.
@@ -200,6 +210,10 @@ pub struct Parent {
 impl Signed for Manifest {
     const KIND: &'static str = "lifeboat/manifest/v1";
     const ROLES: &'static [Role] = &[Role::Backup];
+    const OUTLIVES_ITS_KEY: bool = true;
+    fn at(&self) -> DateTime<Utc> {
+        self.finished_at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }
@@ -229,7 +243,7 @@ pub struct Verdict {
     pub learnt: Learnt,
 }
 
-/// What else a proof learnt of a backup; older agents did not look.
+/// What else a proof learnt; older agents did not look.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Learnt {
     /// The keys of the API server's encryption at rest that a restore will need, as the opened bytes say.
@@ -247,6 +261,12 @@ pub struct Learnt {
     /// What a person should know of a backup that is nevertheless good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// The store's catalog as the prover saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Seen>,
+    /// That the backup came into this store long after the time it claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Late>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -259,6 +279,9 @@ pub struct Step {
 impl Signed for Verdict {
     const KIND: &'static str = "lifeboat/verdict/v1";
     const ROLES: &'static [Role] = &[Role::Prove];
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }
@@ -289,6 +312,9 @@ pub struct Tombstone {
 impl Signed for Tombstone {
     const KIND: &'static str = "lifeboat/tombstone/v1";
     const ROLES: &'static [Role] = &[Role::Prune, Role::Operator];
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }

@@ -72,10 +72,12 @@ pub fn prepare(
     let entry = Trusted {
         manifest,
         manifest_sha256: signed.sha256,
+        stored_at: finished_at,
         present: true,
         verdicts: Vec::new(),
         tombstones: Vec::new(),
         holds: Vec::new(),
+        late_accepted: false,
     };
     Ok(Prepared { entry, new_lineage, signed })
 }
@@ -211,6 +213,7 @@ fn manifest(
             .into_iter()
             .map(|head| Parent { id: head.id().clone(), manifest_sha256: head.manifest_sha256 })
             .collect(),
+        trust_list: before.trust_list.as_ref().map(|list| list.n),
     }
 }
 

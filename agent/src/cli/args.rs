@@ -330,6 +330,7 @@ pub enum AllowWord {
     Unproven,
     Diverged,
     Older,
+    Late,
     Unverified,
 }
 

@@ -127,6 +127,7 @@ pub fn trusted(entry: &Trusted, stores: &[In<'_>], short: usize) -> Value {
         "encryption_at_rest": manifest.encryption_at_rest,
         "equality": manifest.equality.name(),
         "trust": "trusted",
+        "late": entry.late().map(|late| json!({ "looked_at": time(late.looked_at), "found_at": time(late.found_at), "accepted": entry.late_accepted })),
         "stores": stores.iter().map(|store| store.document(stores.len() > 1)).collect::<Vec<_>>(),
         "hold": first.map_or(Value::Null, In::hold),
         "tombstone": first.and_then(In::tombstone),
@@ -165,6 +166,9 @@ pub fn untrusted(entry: &Untrusted) -> Value {
 
 /// The column PROOF: `booted, 36m ago`, `FAILED at sound`, `not yet`.
 pub fn proof(entry: &Trusted, yardstick: &Yardstick, now: DateTime<Utc>) -> String {
+    if entry.is_late() {
+        return format!("{}, but LATE", entry.standing(yardstick.required));
+    }
     match entry.standing(yardstick.required) {
         Standing::Proven { level, at, .. } => format!("{level}, {} ago", age(at, now)),
         Standing::Failed { level, .. } => format!("FAILED at {level}"),

@@ -9,7 +9,7 @@ use crate::catalog::manifest::Verdict;
 use crate::clock::Clock as _;
 use crate::config::{Config, ProcessEnv, Role};
 use crate::error::{Error, Reason, Result};
-use crate::holdings::Holder;
+use crate::holdings::{Holder, Memory};
 use crate::proof::Proving;
 use crate::proof::binary;
 use crate::setup;
@@ -99,6 +99,7 @@ pub async fn prove_here(
         limit: limit.unwrap_or(config.limits.prove),
         previous: opened.catalog().previous(entry).map(|previous| &previous.manifest),
         expect: &config.proof.expect,
+        witness: Memory::default().witness(&opened.holdings, at, entry),
     };
     proving.prove(entry).await
 }

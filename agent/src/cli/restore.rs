@@ -138,6 +138,7 @@ fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Ch
         unproven: allows(AllowWord::Unproven),
         diverged: allows(AllowWord::Diverged),
         older: allows(AllowWord::Older),
+        late: allows(AllowWord::Late),
         unverified: allows(AllowWord::Unverified),
     };
     let choice = choose(&opened.catalog().candidates(required), &want, &allow, CLOCK.now()).map_err(refused)?;

@@ -7,6 +7,7 @@ use crate::catalog::manifest::Manifest;
 use crate::clock::Stopwatch;
 use crate::config::{ProveWhen, Role};
 use crate::error::{Reason, Result};
+use crate::holdings::Witness;
 use crate::keys::Signer;
 use crate::proof::Proving;
 use crate::proof::binary::EtcdBinary;
@@ -26,6 +27,7 @@ struct Due {
     entry: Trusted,
     at: usize,
     previous: Option<Manifest>,
+    witness: Witness,
 }
 
 /// How long the loop rests when nothing is due and no backup of this agent wakes it.
@@ -93,7 +95,8 @@ async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
     let newest = holdings.readable().filter_map(|(at, _, catalog)| {
         let entry = catalog.trusted.iter().find(|entry| due(at, entry))?;
         let previous = catalog.previous(entry).map(|previous| previous.manifest.clone());
-        Some(Due { entry: entry.clone(), at, previous })
+        let witness = shared.witness(&holdings, at, entry);
+        Some(Due { entry: entry.clone(), at, previous, witness })
     });
     // Of equals the first store.
     newest.min_by_key(|due| (Reverse(due.entry.manifest.captured_at), due.at))
@@ -116,6 +119,7 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
         limit: shared.config.limits.prove,
         previous: due.previous.as_ref(),
         expect: &shared.config.proof.expect,
+        witness: due.witness.clone(),
     };
     let watch = Stopwatch::start();
     let done = proving.prove(entry).await;
@@ -127,6 +131,9 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
     let verdict = done?;
     for warning in &verdict.learnt.warnings {
         tracing::warn!(id = %entry.id(), warning, "the proof warns");
+    }
+    if let Some(late) = &verdict.learnt.late {
+        tracing::error!(id = %entry.id(), store = place.name(), looked_at = %late.looked_at, "this backup came long after its time");
     }
     let found = verdict.steps.last().map_or("", |step| step.found.as_str());
     match failed {

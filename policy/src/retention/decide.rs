@@ -110,7 +110,11 @@ fn late(entry: &Facts, rules: &Rules, now: DateTime<Utc>) -> Verdict {
     match (&entry.hold, deletion(entry, rules, now)) {
         (None, action) if entry.is_asked() => {
             let grace_over = (action == Action::Delete).then_some(Reason::GraceOver);
-            Verdict { id: entry.id.clone(), action, reasons: std::iter::once(Reason::Asked).chain(grace_over).collect() }
+            Verdict {
+                id: entry.id.clone(),
+                action,
+                reasons: std::iter::once(Reason::Asked).chain(grace_over).collect(),
+            }
         }
         (hold, _) => kept(entry, hold.clone().map(Reason::Held).into_iter().chain([Reason::Late]).collect()),
     }
