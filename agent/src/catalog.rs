@@ -8,6 +8,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
+pub mod history;
 pub mod manifest;
 mod merge;
 pub mod note;
@@ -48,8 +49,10 @@ pub struct Trusted {
     pub manifest_sha256: Digest,
     /// The store's time of the manifest.
     pub stored_at: DateTime<Utc>,
-    /// Whether the sealed object stands in the listing with the signed size.
+    /// Whether the sealed object and its sums stand in the listing with the signed sizes.
     pub present: bool,
+    /// Those that do not.
+    pub amiss: Vec<Amiss>,
     /// Trusted verdicts on exactly this manifest, oldest first.
     pub verdicts: Vec<Verdict>,
     /// Trusted tombstones for exactly this manifest, with the store's time of each, oldest first.
@@ -58,6 +61,16 @@ pub struct Trusted {
     pub holds: Vec<(Hold, DateTime<Utc>)>,
     /// Whether the operator accepted that it is late.
     pub late_accepted: bool,
+}
+
+/// One of a backup's objects that is not there as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amiss {
+    /// `data` or `sums`.
+    pub what: &'static str,
+    /// Its bytes; `None` where it is missing.
+    pub found: Option<u64>,
+    pub signed: u64,
 }
 
 /// A listed backup that does not count, and why.
@@ -99,6 +112,8 @@ pub struct Catalog {
     pub deleted: BTreeSet<(BackupId, Digest)>,
     /// Trusted verdicts on manifests that do not stand here as trusted ones.
     pub unmatched: Vec<Verdict>,
+    /// Backups with a tombstone of which nobody can tell here whether it counts: no pruner's key is known.
+    pub unjudged: BTreeSet<BackupId>,
     /// The operator's list of keys that counts, where there is one.
     pub trust_list: Option<Arc<TrustList>>,
     /// One that was there and is nowhere now: what it revoked may count again.
@@ -206,6 +221,7 @@ impl Catalog {
             tombstoned: BTreeSet::new(),
             deleted: BTreeSet::new(),
             unmatched: Vec::new(),
+            unjudged: BTreeSet::new(),
             trust_list: None,
             lost_list: None,
             keys: Arc::default(),
@@ -350,6 +366,7 @@ pub(crate) mod sample {
             manifest_sha256: digest,
             stored_at: at(seconds),
             present: true,
+            amiss: Vec::new(),
             verdicts: Vec::new(),
             tombstones: Vec::new(),
             holds: Vec::new(),

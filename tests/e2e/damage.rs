@@ -38,7 +38,7 @@ fn a_truncated_object_is_refused_by_restore_and_condemned_by_a_proof() {
     assert_eq!(listed["backups"][0]["id"], json!(older));
     assert_eq!(listed["backups"][0]["stores"][0]["present"], false, "its size is not the signed one");
     let found = world.run(&["status"]).expect_code(11);
-    for words in ["NOT restorable", "FINDING proof_failed", "FINDING missing"] {
+    for words in ["NOT restorable", "FINDING proof_failed", "FINDING damaged"] {
         assert!(found.stdout.contains(words), "{words} is missing in:\n{}", found.stdout);
     }
     std::fs::write(&blob, &bytes).unwrap();

@@ -57,6 +57,7 @@ pub fn merge(catalogs: &[&Catalog], whole: bool, required: Level) -> Option<Cata
         tombstoned,
         deleted: catalogs.iter().flat_map(|catalog| &catalog.deleted).cloned().collect(),
         unmatched: Vec::new(),
+        unjudged: catalogs.iter().flat_map(|catalog| &catalog.unjudged).cloned().collect(),
         trust_list: latest.and_then(|catalog| catalog.trust_list.clone()),
         lost_list: catalogs.iter().filter_map(|catalog| catalog.lost_list).max(),
         keys: latest.unwrap_or(first).keys.clone(),

@@ -74,6 +74,7 @@ pub fn prepare(
         manifest_sha256: signed.sha256,
         stored_at: finished_at,
         present: true,
+        amiss: Vec::new(),
         verdicts: Vec::new(),
         tombstones: Vec::new(),
         holds: Vec::new(),

@@ -4,7 +4,7 @@ use super::manifest::{self, Manifest, Tombstone, Verdict};
 use super::signed::signatures;
 use super::trust_list::TrustList;
 use super::wish::{Ack, Hold};
-use super::{Catalog, Orphan, Stray, Trusted, Untrusted, note};
+use super::{Amiss, Catalog, Orphan, Stray, Trusted, Untrusted, note};
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::keys::{Distrust, Trust};
@@ -50,6 +50,7 @@ struct Lists {
 struct Listing {
     trust_lists: Vec<(ObjectKey, Found)>,
     blobs: BTreeMap<BackupId, Found>,
+    sums: BTreeMap<BackupId, Found>,
     /// What belongs to a backup beside its manifest, in the order of deletion: signature, blob, sums, then what was proven.
     parts: BTreeMap<BackupId, BTreeMap<(u8, ObjectKey), Found>>,
     manifests: BTreeMap<BackupId, (ObjectKey, Found)>,
@@ -102,7 +103,7 @@ impl Listing {
         }
         match kind {
             Kind::Blob => drop(self.blobs.insert(id, found)),
-            Kind::Sums => {}
+            Kind::Sums => drop(self.sums.insert(id, found)),
             Kind::Manifest => drop(self.manifests.insert(id, (key, found))),
             Kind::Verdict => self.verdicts.push((key, found)),
             Kind::Tombstone => self.tombstones.push((key, found)),
@@ -111,6 +112,17 @@ impl Listing {
                 self.signatures.insert(found.name.clone(), found);
             }
         }
+    }
+
+    /// Which objects of a backup are not listed as its manifest signs them.
+    fn amiss(&self, manifest: &Manifest) -> Vec<Amiss> {
+        let size = |found: Option<&Found>| found.map(|found| found.bytes);
+        let objects = [
+            ("data", size(self.blobs.get(&manifest.id)), manifest.sealed.bytes),
+            ("sums", size(self.sums.get(&manifest.id)), manifest.sums.bytes),
+        ];
+        let amiss = objects.into_iter().filter(|(_, found, signed)| *found != Some(*signed));
+        amiss.map(|(what, found, signed)| Amiss { what, found, signed }).collect()
     }
 
     /// What stands without a manifest. Of a backup that is gone its verdicts alone are no orphan: they tell that it was
@@ -368,6 +380,8 @@ fn assemble(layout: &Layout, now: DateTime<Utc>, mut listing: Listing, signed: S
     let mut strays = Vec::new();
     let verdicts = by_manifest(signed.verdicts, &mut strays, |verdict: &Verdict| Some(verdict.manifest_sha256));
     let buried = buried(&signed.tombstones);
+    let unjudged = signed.tombstones.iter().filter(|(opened, ..)| matches!(opened, Err(Distrust::NoKey(_))));
+    let unjudged = unjudged.filter_map(|(_, key, _)| Some(layout.parse(key.as_str())?.0)).collect();
     let tombstones = by_manifest(signed.tombstones, &mut strays, |tombstone: &Tombstone| tombstone.manifest_sha256);
     let holds = by_manifest(signed.holds, &mut strays, |hold: &Hold| Some(hold.manifest_sha256));
     let mut acks = Vec::new();
@@ -383,7 +397,8 @@ fn assemble(layout: &Layout, now: DateTime<Utc>, mut listing: Listing, signed: S
             Ok((manifest, sha256)) => trusted.push(Trusted {
                 stored_at,
                 late_accepted: false,
-                present: listing.blobs.get(&manifest.id).is_some_and(|blob| blob.bytes == manifest.sealed.bytes),
+                present: listing.amiss(&manifest).is_empty(),
+                amiss: listing.amiss(&manifest),
                 verdicts: verdicts.get(&sha256).into_iter().flatten().map(|(verdict, _)| verdict.clone()).collect(),
                 tombstones: tombstones.get(&sha256).cloned().unwrap_or_default(),
                 holds: holds.get(&sha256).cloned().unwrap_or_default(),
@@ -421,6 +436,7 @@ fn assemble(layout: &Layout, now: DateTime<Utc>, mut listing: Listing, signed: S
         tombstoned,
         deleted: buried.into_iter().filter(|(_, sha256)| !there.contains(sha256)).collect(),
         unmatched,
+        unjudged,
         signatures,
         ..Catalog::empty(layout.cluster().clone(), now)
     }

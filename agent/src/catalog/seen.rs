@@ -64,12 +64,16 @@ impl<'a> Known<'a> {
 }
 
 /// The digest of such a set.
-pub(super) fn digest<'a>(sorted: impl IntoIterator<Item = &'a (&'a BackupId, Digest)>) -> Digest {
+fn digest<'a>(sorted: impl IntoIterator<Item = &'a (&'a BackupId, Digest)>) -> Digest {
     let mut hasher = Hasher::default();
     for (id, sha256) in sorted {
-        hasher.update(format!("{id} {sha256}\n").as_bytes());
+        add_line(&mut hasher, &(id, *sha256));
     }
     hasher.finish()
+}
+
+pub(super) fn add_line(hasher: &mut Hasher, (id, sha256): &(&BackupId, Digest)) {
+    hasher.update(format!("{id} {sha256}\n").as_bytes());
 }
 
 impl Seen {

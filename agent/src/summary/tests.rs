@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::manifest::Verdict;
+use crate::catalog::manifest::{Parent, Verdict};
 use crate::catalog::sample::{catalog, trusted};
 use lifeboat_policy::proof::Outcome;
 use lifeboat_policy::retention::{Freeze, Keep};
@@ -118,7 +118,9 @@ fn a_history_that_is_not_whole_freezes_and_what_nobody_signed_does_not() {
     let mut catalog = catalog(vec![proven(11), proven(10)]);
     catalog.strays = vec![crate::catalog::Stray { path: "x".to_owned(), why: Distrust::NoSignature }];
     assert_eq!(plan(&catalog, &hourly(), &rules(), at(12 * HOUR)).frozen, None);
-    catalog.missing_parents = vec![unproven(3).id().clone()];
+    let gone = unproven(3);
+    catalog.trusted[1].manifest.parents = vec![Parent { id: gone.id().clone(), manifest_sha256: gone.manifest_sha256 }];
+    catalog.missing_parents = vec![gone.id().clone()];
     let frozen = plan(&catalog, &hourly(), &rules(), at(12 * HOUR)).frozen;
     assert!(matches!(&frozen, Some(Freeze::Findings(found)) if found.len() == 1), "{frozen:?}");
 }
