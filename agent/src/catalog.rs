@@ -68,9 +68,30 @@ pub struct Trusted {
 pub struct Amiss {
     /// `data` or `sums`.
     pub what: &'static str,
-    /// Its bytes; `None` where it is missing.
-    pub found: Option<u64>,
-    pub signed: u64,
+    pub wrong: Wrong,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    Missing,
+    /// So many bytes, where the manifest signs so many.
+    Bytes {
+        found: u64,
+        signed: u64,
+    },
+    /// Of the signed size, but other bytes.
+    Differs,
+}
+
+impl Wrong {
+    /// What the size alone tells.
+    pub fn size(found: Option<u64>, signed: u64) -> Option<Wrong> {
+        match found {
+            None => Some(Wrong::Missing),
+            Some(found) if found == signed => None,
+            Some(found) => Some(Wrong::Bytes { found, signed }),
+        }
+    }
 }
 
 /// A listed backup that does not count, and why.

@@ -23,6 +23,7 @@ mod restore;
 mod run;
 mod show;
 mod status;
+mod verify;
 
 use crate::daemon;
 use crate::error::{Error, Reason, Result};
@@ -98,6 +99,7 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Release(args) => hold::release(cli, args, output).await,
             Command::Delete(args) => delete::delete(cli, args, output).await,
             Command::Ack(args) => ack::ack(cli, args, output).await,
+            Command::Verify(args) => verify::verify(cli, args, output).await,
             Command::Copy(args) => copy::copy(cli, args, output).await,
             Command::Doctor => doctor::doctor(cli, output).await,
             // Carried out above.

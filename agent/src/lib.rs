@@ -29,6 +29,7 @@ pub mod setup;
 pub mod spool;
 pub mod store;
 pub mod summary;
+pub mod verify;
 pub mod wish;
 
 /// Pages for people who run or change Lifeboat.

@@ -2,7 +2,7 @@
 
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::wish::{About, Ack};
-use crate::catalog::{Catalog, Trusted, history};
+use crate::catalog::{Catalog, Trusted, Wrong, history};
 use crate::config::{Config, ProveWhen};
 use crate::copy;
 use crate::holdings::{Held, Holdings};
@@ -96,6 +96,9 @@ pub const FINDING_KINDS: [&str; 10] = [
     "store_behind",
     SHRUNK,
 ];
+
+/// Those that say that the store's history is not whole: what `lifeboat verify` is about.
+pub const HISTORY: [&str; 5] = ["unsigned", "history_broken", "missing", "damaged", "late"];
 
 /// The newest backup holds far less than the one before it: prune waits until a person has looked.
 pub const SHRUNK: &str = "shrunk";
@@ -193,6 +196,11 @@ impl Finding {
         let hint =
             "look at what was deleted from etcd; if it was meant: `lifeboat ack FINDING --reason R`, and prune goes on";
         Finding { kind: SHRUNK, what, hint, about: Some(entry.finding(SHRUNK)) }
+    }
+
+    /// Whether it is about this backup or one of its objects.
+    pub fn speaks_of(&self, id: &BackupId) -> bool {
+        self.about.as_ref().is_some_and(|about| about.subject.contains(id.as_str()))
     }
 
     /// Names the store, where the finding is one store's own.
@@ -407,9 +415,11 @@ fn amiss(entry: &Trusted) -> Vec<Finding> {
     let id = entry.id();
     let (mut missing, mut damaged) = (Vec::new(), Vec::new());
     for amiss in &entry.amiss {
-        match amiss.found {
-            None => missing.push(amiss.what.to_owned()),
-            Some(found) => damaged.push(format!("{} with {found} bytes instead of {}", amiss.what, amiss.signed)),
+        let what = amiss.what;
+        match amiss.wrong {
+            Wrong::Missing => missing.push(what.to_owned()),
+            Wrong::Bytes { found, signed } => damaged.push(format!("{what} of {found} bytes instead of {signed}")),
+            Wrong::Differs => damaged.push(format!("other {what}, of the same size")),
         }
     }
     if missing.is_empty() && damaged.is_empty() && !entry.present {

@@ -4,7 +4,7 @@ use super::manifest::{self, Manifest, Tombstone, Verdict};
 use super::signed::signatures;
 use super::trust_list::TrustList;
 use super::wish::{Ack, Hold};
-use super::{Amiss, Catalog, Orphan, Stray, Trusted, Untrusted, note};
+use super::{Amiss, Catalog, Orphan, Stray, Trusted, Untrusted, Wrong, note};
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::keys::{Distrust, Trust};
@@ -116,13 +116,12 @@ impl Listing {
 
     /// Which objects of a backup are not listed as its manifest signs them.
     fn amiss(&self, manifest: &Manifest) -> Vec<Amiss> {
-        let size = |found: Option<&Found>| found.map(|found| found.bytes);
+        let size = |found: Option<&Found>, signed| Wrong::size(found.map(|found| found.bytes), signed);
         let objects = [
-            ("data", size(self.blobs.get(&manifest.id)), manifest.sealed.bytes),
-            ("sums", size(self.sums.get(&manifest.id)), manifest.sums.bytes),
+            ("data", size(self.blobs.get(&manifest.id), manifest.sealed.bytes)),
+            ("sums", size(self.sums.get(&manifest.id), manifest.sums.bytes)),
         ];
-        let amiss = objects.into_iter().filter(|(_, found, signed)| *found != Some(*signed));
-        amiss.map(|(what, found, signed)| Amiss { what, found, signed }).collect()
+        objects.into_iter().filter_map(|(what, wrong)| Some(Amiss { what, wrong: wrong? })).collect()
     }
 
     /// What stands without a manifest. Of a backup that is gone its verdicts alone are no orphan: they tell that it was

@@ -27,6 +27,8 @@ Upkeep
   delete        Mark one backup for deletion; acts only with --apply
   ack           List the findings, or accept one
   copy          Verified copies of backups from one store to another
+Trust
+  verify        Is the store's history whole: signatures, parents, presence; opens nothing
 Setup
   check-config  Every finding at once, the effective config, the next runs
   doctor        May and can I: every permission, clock, key, certificate, space and version, tried
@@ -134,6 +136,12 @@ pub enum Command {
         --trust backup=backup.sign.pub --trust prove=prove.sign.pub --trust prune=prune.sign.pub\n         \
         lifeboat copy --from main --to offsite latest-proven")]
     Copy(CopyArgs),
+    /// Is the store's history whole: signatures, parents, presence; opens nothing, needs no identity
+    #[command(after_help = "Example: lifeboat verify   (exit code 11 if something is not as it was signed)\n         \
+        lifeboat verify --store s3://backups/etcd --trust backup=backup.sign.pub \\\n           \
+        --trust prove=prove.sign.pub --trust prune=prune.sign.pub\n\n\
+        What it finds, and what nobody can see from inside a store: agent/docs/history.md")]
+    Verify(VerifyArgs),
     /// Every finding at once, the effective config without secrets, the next runs
     #[command(after_help = "Example: lifeboat check-config --next 10")]
     CheckConfig(CheckConfigArgs),
@@ -230,6 +238,12 @@ pub enum StateFilter {
 pub struct ShowArgs {
     /// A full id, a unique start of it or of its random part, `latest` or `latest-proven`
     pub backup: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 }

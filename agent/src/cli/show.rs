@@ -4,13 +4,13 @@ use super::args::{Cli, ShowArgs};
 use super::entry::{In, Presence};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size, time};
-use super::{entry, log};
+use super::{ack, entry, log};
 use crate::catalog::Trusted;
 use crate::catalog::manifest::Manifest;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
 use crate::proof;
-use crate::summary;
+use crate::summary::{self, Finding};
 use serde_json::{Value, json};
 
 pub async fn show(cli: &Cli, args: &ShowArgs, output: &Output) -> Result<()> {
@@ -30,13 +30,18 @@ pub async fn show(cli: &Cli, args: &ShowArgs, output: &Output) -> Result<()> {
     for (place, account) in opened.holdings.stores.iter().zip(&stores) {
         text.push_str(&in_store(found, &place.url, account, opened.holdings.is_single()));
     }
+    let about: Vec<&Finding> = overview.whole.findings.iter().filter(|finding| finding.speaks_of(&id)).collect();
+    for finding in &about {
+        text.push_str(&format!("FINDING    {}: {}\n             next: {}\n", finding.kind, finding.what, finding.hint));
+    }
     let short = lifeboat_policy::id::short_len(catalog.trusted.iter().map(Trusted::id));
     let mut fields = entry::trusted(found, &stores, short);
     if let Value::Object(fields) = &mut fields {
         fields.insert("manifest".to_owned(), json!(found.manifest));
         fields.insert("verdicts".to_owned(), json!(found.verdicts));
     }
-    output.answer(now, Some(opened.cluster()), json!({ "backup": fields }), &text);
+    let findings: Vec<Value> = about.into_iter().map(ack::finding).collect();
+    output.answer(now, Some(opened.cluster()), json!({ "backup": fields, "findings": findings }), &text);
     Ok(())
 }
 
