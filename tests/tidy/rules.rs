@@ -162,7 +162,7 @@ const STAGES: [&str; 11] =
 /// Small modules that every stage may use, and that use only each other.
 const SEAMS: [&str; 8] = ["clock", "config", "digest", "error", "glob", "keys", "scratch", "spool"];
 /// What the composers share: they look at stages, and no stage knows of them.
-const FRAME: [&str; 5] = ["doctor", "http", "metrics", "setup", "summary"];
+const FRAME: [&str; 6] = ["doctor", "http", "metrics", "setup", "summary", "verify"];
 /// What composes all; nothing else may use it.
 const COMPOSERS: [&str; 4] = ["cli", "daemon", "lib", "main"];
 

@@ -379,17 +379,10 @@ fn assemble(layout: &Layout, now: DateTime<Utc>, mut listing: Listing, signed: S
     let mut strays = Vec::new();
     let verdicts = by_manifest(signed.verdicts, &mut strays, |verdict: &Verdict| Some(verdict.manifest_sha256));
     let buried = buried(&signed.tombstones);
-    let unjudged = signed.tombstones.iter().filter(|(opened, ..)| matches!(opened, Err(Distrust::NoKey(_))));
-    let unjudged = unjudged.filter_map(|(_, key, _)| Some(layout.parse(key.as_str())?.0)).collect();
+    let unjudged = unjudged(layout, &signed.tombstones);
     let tombstones = by_manifest(signed.tombstones, &mut strays, |tombstone: &Tombstone| tombstone.manifest_sha256);
     let holds = by_manifest(signed.holds, &mut strays, |hold: &Hold| Some(hold.manifest_sha256));
-    let mut acks = Vec::new();
-    for (opened, key, _) in signed.acks {
-        match opened {
-            Ok((ack, _)) => acks.push(ack),
-            Err(why) => strays.push(Stray { path: key.to_string(), why }),
-        }
-    }
+    let acks = believed(signed.acks, &mut strays);
     let (mut trusted, mut untrusted) = (Vec::new(), Vec::new());
     for (opened, key, stored_at) in signed.manifests {
         match opened {
@@ -407,14 +400,10 @@ fn assemble(layout: &Layout, now: DateTime<Utc>, mut listing: Listing, signed: S
             Err(why) => untrusted.extend(layout.parse(key.as_str()).map(|(id, ..)| Untrusted { id, why })),
         }
     }
-    for entry in &mut trusted {
-        let about = entry.finding(LATE);
-        entry.late_accepted = acks.iter().any(|ack: &Ack| ack.finding == about);
-    }
+    accept_late(&mut trusted, &acks);
     sort(&mut trusted);
     let there: BTreeSet<Digest> = trusted.iter().map(|entry| entry.manifest_sha256).collect();
-    let unmatched = verdicts.into_iter().filter(|(sha256, _)| !there.contains(sha256));
-    let unmatched = unmatched.flat_map(|(_, verdicts)| verdicts).map(|(verdict, _)| verdict).collect();
+    let unmatched = verdicts.into_iter().filter(|(sha256, _)| !there.contains(sha256)).flat_map(|(_, found)| found);
     untrusted.sort_by(|a, b| b.id.cmp(&a.id));
     let tombstoned: BTreeSet<Digest> = tombstones.keys().copied().collect();
     let missing_parents = missing_parents(&trusted, &tombstoned);
@@ -434,11 +423,36 @@ fn assemble(layout: &Layout, now: DateTime<Utc>, mut listing: Listing, signed: S
         missing_parents: missing_parents.clone(),
         tombstoned,
         deleted: buried.into_iter().filter(|(_, sha256)| !there.contains(sha256)).collect(),
-        unmatched,
+        unmatched: unmatched.map(|(verdict, _)| verdict).collect(),
         unjudged,
         signatures,
         ..Catalog::empty(layout.cluster().clone(), now)
     }
+}
+
+/// Those that count; the others are strays.
+fn believed<S>(notes: Vec<Noted<S>>, strays: &mut Vec<Stray>) -> Vec<S> {
+    let mut believed = Vec::new();
+    for (opened, key, _) in notes {
+        match opened {
+            Ok((note, _)) => believed.push(note),
+            Err(why) => strays.push(Stray { path: key.to_string(), why }),
+        }
+    }
+    believed
+}
+
+fn accept_late(trusted: &mut [Trusted], acks: &[Ack]) {
+    for entry in trusted {
+        let about = entry.finding(LATE);
+        entry.late_accepted = acks.iter().any(|ack| ack.finding == about);
+    }
+}
+
+/// Backups with a tombstone that nobody can judge here, for want of the pruner's key.
+fn unjudged(layout: &Layout, tombstones: &[Noted<Tombstone>]) -> BTreeSet<BackupId> {
+    let unjudged = tombstones.iter().filter(|(opened, ..)| matches!(opened, Err(Distrust::NoKey(_))));
+    unjudged.filter_map(|(_, key, _)| Some(layout.parse(key.as_str())?.0)).collect()
 }
 
 /// Backups that a trusted tombstone names, to the bit.

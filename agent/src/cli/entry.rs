@@ -127,11 +127,18 @@ pub fn trusted(entry: &Trusted, stores: &[In<'_>], short: usize) -> Value {
         "encryption_at_rest": manifest.encryption_at_rest,
         "equality": manifest.equality.name(),
         "trust": "trusted",
-        "late": entry.late().map(|late| json!({ "looked_at": time(late.looked_at), "found_at": time(late.found_at), "accepted": entry.late_accepted })),
+        "late": late(entry),
         "stores": stores.iter().map(|store| store.document(stores.len() > 1)).collect::<Vec<_>>(),
         "hold": first.map_or(Value::Null, In::hold),
         "tombstone": first.and_then(In::tombstone),
         "retention": plan.map(|plan| retention(plan, manifest)),
+    })
+}
+
+fn late(entry: &Trusted) -> Value {
+    entry.late().map_or(Value::Null, |late| {
+        let (looked_at, found_at) = (time(late.looked_at), time(late.found_at));
+        json!({ "looked_at": looked_at, "found_at": found_at, "accepted": entry.late_accepted })
     })
 }
 
