@@ -99,6 +99,7 @@ pub async fn prove_here(
         limit: limit.unwrap_or(config.limits.prove),
         previous: opened.catalog().previous(entry).map(|previous| &previous.manifest),
         expect: &config.proof.expect,
+        rehearse: opened.catalog().newest().is_none_or(|newest| newest.id() <= entry.id()),
     };
     proving.prove(entry).await
 }

@@ -26,6 +26,7 @@ struct Due {
     entry: Trusted,
     at: usize,
     previous: Option<Manifest>,
+    newest: bool,
 }
 
 /// How long the loop rests when nothing is due and no backup of this agent wakes it.
@@ -93,7 +94,8 @@ async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
     let newest = holdings.readable().filter_map(|(at, _, catalog)| {
         let entry = catalog.trusted.iter().find(|entry| due(at, entry))?;
         let previous = catalog.previous(entry).map(|previous| previous.manifest.clone());
-        Some(Due { entry: entry.clone(), at, previous })
+        let newest = catalog.newest().is_some_and(|newest| newest.id() == entry.id());
+        Some(Due { entry: entry.clone(), at, previous, newest })
     });
     // Of equals the first store.
     newest.min_by_key(|due| (Reverse(due.entry.manifest.captured_at), due.at))
@@ -116,6 +118,7 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
         limit: shared.config.limits.prove,
         previous: due.previous.as_ref(),
         expect: &shared.config.proof.expect,
+        rehearse: due.newest,
     };
     let watch = Stopwatch::start();
     let done = proving.prove(entry).await;
