@@ -24,4 +24,5 @@ mod secrets;
 mod slow;
 mod stock;
 mod stores;
+mod survives;
 mod trust;
