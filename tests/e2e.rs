@@ -24,5 +24,6 @@ mod secrets;
 mod slow;
 mod stock;
 mod stores;
+mod survives;
 mod tamper;
 mod trust;

@@ -2,6 +2,9 @@
 
 pub mod binary;
 mod boot;
+mod ports;
+mod sample;
+mod server;
 mod story;
 
 use crate::capture::{Ask, CaptureReceipt, Observer, Trailer};
@@ -15,10 +18,11 @@ use crate::glob::Glob;
 use crate::holdings::Witness;
 use crate::keys::{Identities, Signer};
 use crate::restore::{self, Asking, Built, Members, Origin, Target};
-use crate::scratch::{self, Scratch};
+use crate::scratch::{self, Notes, Scratch};
 use crate::store::{Layout, Store};
 use binary::EtcdBinary;
 use lifeboat_policy::proof::{Level, Outcome};
+use server::Ground;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +31,10 @@ use story::Story;
 
 pub use story::names;
 
+/// Between two looks whether another proof has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Notes on records are kept in memory up to this many bytes, then in a scratch file.
+const NOTES_BUDGET_BYTES: usize = 8 << 20;
 /// Read of the plaintext at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -49,12 +57,15 @@ pub struct Proving<'a> {
     pub expect: &'a [Glob],
     /// What was seen of the store beside the backup itself.
     pub witness: Witness,
+    /// Whether to restore once more as a real restore would, with a revision bump: for the newest.
+    pub rehearse: bool,
 }
 
 impl Proving<'_> {
     /// Proves one backup and records the verdict. An error means inconclusive: nothing was learnt of the backup, nothing recorded.
     pub async fn prove(&self, entry: &Trusted) -> Result<Verdict> {
         let watch = Stopwatch::start();
+        scratch::no_core_dumps()?;
         let mut story = Story::default();
         let reached = match tokio::time::timeout(self.limit, self.climb(entry, &mut story)).await {
             Ok(reached) => reached,
@@ -93,9 +104,10 @@ impl Proving<'_> {
 
     /// Opens the backup, and understands it where that is asked for, without writing any plaintext.
     async fn streamed(&self, entry: &Trusted, story: &mut Story) -> Result<()> {
+        let scratch = self.claim().await?;
         let (manifest, laps) = (&entry.manifest, Arc::new(Laps::default()));
         let reading = Reading {
-            notes_dir: self.scratch_dir.clone(),
+            notes_dir: scratch.dir().to_owned(),
             ask: (self.level >= Level::Sound).then(|| story::ask(self.expect)),
             sha256: manifest.plaintext.sha256,
             laps: laps.clone(),
@@ -107,7 +119,7 @@ impl Proving<'_> {
             }
         };
         let sink = move |plaintext: &mut dyn Read| reading.read(plaintext);
-        let opened = fetch::opened(self.store, self.layout, entry, identities, sink, &told).await;
+        let opened = fetch::opened(self.store, self.layout, entry, identities, sink, true, &told).await;
         let receipt = match opened.and_then(|receipt| {
             receipt.as_ref().map_or(Ok(()), |receipt| story::compare(manifest, &receipt.report)).map(|()| receipt)
         }) {
@@ -130,7 +142,7 @@ impl Proving<'_> {
     async fn booted(&self, entry: &Trusted, story: &mut Story) -> Result<()> {
         let manifest = &entry.manifest;
         let binary = binary::choose(self.binaries, manifest)?;
-        let scratch = Scratch::claim(&self.scratch_dir)?;
+        let scratch = self.claim().await?;
         let needed = scratch_needed(manifest.db.bytes);
         if needed > self.scratch_max_bytes {
             let text =
@@ -138,20 +150,76 @@ impl Proving<'_> {
             return Err(Error::new(Reason::NoSpace, text).hint("raise proof.scratch.max, or prove to `sound`"));
         }
         scratch::require_space(scratch.dir(), needed, "the proof's scratch dir")?;
-        let restoring = Stopwatch::start();
-        let built = self.build(entry, story, binary, scratch.dir().join("data"), None).await?;
-        boot::boot(binary, scratch.dir(), &built.dir, manifest, restoring, story).await?;
-        scratch.wipe()
+        let ground =
+            Ground { binary, scratch: scratch.dir(), db_bytes: manifest.db.bytes, file_bytes: self.scratch_max_bytes };
+        let done = tokio::select! {
+            done = self.boots(entry, story, ground) => done,
+            over = scratch.overrun(self.scratch_max_bytes) => Err(over),
+        };
+        done.and(scratch.wipe())
     }
 
-    /// Restores into the scratch as a restore would, and tells the steps.
+    async fn boots(&self, entry: &Trusted, story: &mut Story, ground: Ground<'_>) -> Result<()> {
+        let manifest = &entry.manifest;
+        let restoring = Stopwatch::start();
+        let dir = ground.scratch.join("data");
+        let asking = Asking { ask: story::ask(self.expect), laps: Arc::default(), quietly: true };
+        let built = match self.build(entry, ground.binary, dir, None, &asking).await {
+            Ok(built) => built,
+            Err(error) => {
+                story.streamed(&asking.laps, error.level.unwrap_or(Level::Stored), manifest, None);
+                return Err(error);
+            }
+        };
+        let counted = story::compare(manifest, &built.report)
+            .and_then(|()| story.counted(built.counted.clone(), manifest, self.previous, self.expect));
+        let end = if counted.is_ok() { Level::Booted } else { Level::Sound };
+        story.streamed(&asking.laps, end, manifest, Some(&built.report));
+        counted?;
+        let sound = asking.laps.at("sound").unwrap_or_default();
+        let found =
+            format!("a data dir for etcd {}, {} bytes of database", ground.binary.line, built.committed.db_bytes);
+        story.add("restored", (asking.laps.seconds() - sound).max(0.0), found);
+        boot::boot(ground, &built.dir, manifest, restoring, story).await?;
+        if !self.rehearse {
+            return Ok(());
+        }
+        scratch::remove(&built.dir)?;
+        let watch = Stopwatch::start();
+        let found = self.rehearsed(entry, ground).await?;
+        story.add("rehearsed", watch.seconds(), found);
+        Ok(())
+    }
+
+    /// From the store once more, as a real restore with its defaults would do it.
+    async fn rehearsed(&self, entry: &Trusted, ground: Ground<'_>) -> Result<String> {
+        let dir = ground.scratch.join("rehearsal");
+        let asking = Asking { quietly: true, ..Asking::default() };
+        let built = self.build(entry, ground.binary, dir, Some(restore::DEFAULT_BUMP), &asking).await?;
+        let (path, notes) = (built.dir.join("member/snap/db"), ground.scratch.to_owned());
+        let checked = tokio::task::spawn_blocking(move || {
+            let db = std::fs::File::open(&path).map_err(|source| Error::io("open", path.display(), source))?;
+            etcdfile::check_file(&db, Notes::new(&notes), NOTES_BUDGET_BYTES)
+                .map_err(|source| Error::new(Reason::HostIo, "the rehearsed database cannot be read").because(source))
+        });
+        let report =
+            checked.await.map_err(|stopped| Error::new(Reason::Internal, "a check stopped").because(stopped))??;
+        if !report.sound() || report.keys != entry.manifest.db.keys {
+            let text = "the database of a restore with a bump is not the backup's: please report this";
+            return Err(Error::new(Reason::Internal, text));
+        }
+        let hash = report.hash_kv.as_ref().map(story::hash);
+        boot::rehearse(ground, &built.dir, &entry.manifest, built.committed.revision, hash).await
+    }
+
+    /// Restores into the scratch; users and roles are off there, for nobody knows their passwords.
     async fn build(
         &self,
         entry: &Trusted,
-        story: &mut Story,
         binary: &EtcdBinary,
         dir: PathBuf,
         bump: Option<u64>,
+        asking: &Asking,
     ) -> Result<Built> {
         let manifest = &entry.manifest;
         let target = Target { dir, bump, compact_file: false, server: Some(binary.line) };
@@ -165,24 +233,20 @@ impl Proving<'_> {
         let token = format!("lifeboat-proof-{}", manifest.id);
         let plan = restore::plan(&Origin::of_manifest(manifest), target, members, token)?.without_auth();
         let identities = (self.identities)()?;
-        let asking = Asking { ask: story::ask(self.expect), laps: Arc::default() };
-        let built = restore::build(self.store, self.layout, entry, identities, plan, &asking, &|_| {}).await;
-        let built = match built {
-            Ok(built) => built,
-            Err(error) => {
-                story.streamed(&asking.laps, error.level.unwrap_or(Level::Stored), manifest, None);
-                return Err(error);
+        restore::build(self.store, self.layout, entry, identities, plan, asking, &|_| {}).await
+    }
+
+    /// One proof at a time on a host: another one's end is waited for, as long as this one may take.
+    async fn claim(&self) -> Result<Scratch> {
+        loop {
+            match Scratch::claim(&self.scratch_dir) {
+                Err(error) if error.reason == Reason::Budget => {
+                    tracing::info!(%error, "waiting for it");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                claimed => return claimed,
             }
-        };
-        let counted = story::compare(manifest, &built.report)
-            .and_then(|()| story.counted(built.counted.clone(), manifest, self.previous, self.expect));
-        let end = if counted.is_ok() { Level::Booted } else { Level::Sound };
-        story.streamed(&asking.laps, end, manifest, Some(&built.report));
-        counted?;
-        let sound = asking.laps.at("sound").unwrap_or_default();
-        let found = format!("a data dir for etcd {}, {} bytes of database", binary.line, built.committed.db_bytes);
-        story.add("restored", (asking.laps.seconds() - sound).max(0.0), found);
-        Ok(built)
+        }
     }
 
     async fn record(

@@ -36,6 +36,8 @@ pub struct Asking {
     pub ask: Ask,
     /// Told when the backup was `stored`, `opened` and `sound`.
     pub laps: Arc<Laps>,
+    /// Whether whatever else runs on this host goes first.
+    pub quietly: bool,
 }
 
 /// What was built.
@@ -75,7 +77,7 @@ pub async fn build(
         }
         progress(done);
     };
-    let opened = fetch::opened(store, layout, entry, identities, sink, &told).await;
+    let opened = fetch::opened(store, layout, entry, identities, sink, asking.quietly, &told).await;
     let opened = opened.map_err(|error| advised(error, "use another backup: `lifeboat list`"));
     let signed = opened.and_then(|written| match written.sha256 == Some(entry.manifest.plaintext.sha256) {
         true => Ok(written),

@@ -62,7 +62,7 @@ fn each_level_is_a_step_and_what_is_expected_must_be_there() {
         ("stored", &["stored"][..]),
         ("opened", &["stored", "opened"]),
         ("sound", &["stored", "opened", "sound"]),
-        ("booted", &["stored", "opened", "sound", "restored", "booted", "restarted"]),
+        ("booted", &["stored", "opened", "sound", "restored", "booted", "restarted", "rehearsed"]),
     ] {
         let proof = world.json(&["prove", "--level", level]);
         assert_eq!((step_names(&proof), &proof["failed_at"]), (steps.to_vec(), &Value::Null), "{proof:#}");

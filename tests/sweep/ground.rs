@@ -242,7 +242,7 @@ impl Ground {
             plaintext.read_to_end(&mut whole).map_err(|source| Error::new(Reason::Damaged, "cut").because(source))?;
             Ok(Digest::of(&whole))
         };
-        fetch::opened(store, &self.layout, entry, identities, sink, &|_| {}).await
+        fetch::opened(store, &self.layout, entry, identities, sink, false, &|_| {}).await
     }
 }
 

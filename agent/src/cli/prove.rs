@@ -100,6 +100,7 @@ pub async fn prove_here(
         previous: opened.catalog().previous(entry).map(|previous| &previous.manifest),
         expect: &config.proof.expect,
         witness: Memory::default().witness(&opened.holdings, at, entry),
+        rehearse: opened.catalog().newest().is_none_or(|newest| newest.id() <= entry.id()),
     };
     proving.prove(entry).await
 }

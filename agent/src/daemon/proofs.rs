@@ -28,6 +28,7 @@ struct Due {
     at: usize,
     previous: Option<Manifest>,
     witness: Witness,
+    newest: bool,
 }
 
 /// How long the loop rests when nothing is due and no backup of this agent wakes it.
@@ -96,7 +97,8 @@ async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
         let entry = catalog.trusted.iter().find(|entry| due(at, entry))?;
         let previous = catalog.previous(entry).map(|previous| previous.manifest.clone());
         let witness = shared.witness(&holdings, at, entry);
-        Some(Due { entry: entry.clone(), at, previous, witness })
+        let newest = catalog.newest().is_some_and(|newest| newest.id() == entry.id());
+        Some(Due { entry: entry.clone(), at, previous, witness, newest })
     });
     // Of equals the first store.
     newest.min_by_key(|due| (Reverse(due.entry.manifest.captured_at), due.at))
@@ -120,6 +122,7 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
         previous: due.previous.as_ref(),
         expect: &shared.config.proof.expect,
         witness: due.witness.clone(),
+        rehearse: due.newest,
     };
     let watch = Stopwatch::start();
     let done = proving.prove(entry).await;

@@ -5,7 +5,7 @@ use crate::catalog::manifest::{Hash, Learnt, Manifest, Step};
 use crate::clock::Laps;
 use crate::error::{Error, Reason, Result};
 use crate::glob::Glob;
-use etcdfile::Report;
+use etcdfile::{HashKv, Report};
 use lifeboat_policy::proof::Level;
 
 /// The levels that are reached while a backup streams, as laps and steps name them.
@@ -100,14 +100,15 @@ fn describe(report: &Report) -> String {
     format!("page tree sound, {} keys at revision {}{hash}", report.keys, report.revision)
 }
 
+/// As manifests write it.
+pub(super) fn hash(hash: &HashKv) -> Hash {
+    Hash { hash: hash.hash, revision: hash.revision, compact_revision: hash.compact_revision }
+}
+
 /// The database is the one that the manifest describes.
 pub(super) fn compare(manifest: &Manifest, report: &Report) -> Result<()> {
     let db = &manifest.db;
-    let hash = report.hash_kv.as_ref().map(|hash| Hash {
-        hash: hash.hash,
-        revision: hash.revision,
-        compact_revision: hash.compact_revision,
-    });
+    let hash = report.hash_kv.as_ref().map(hash);
     let pairs = [
         ("revision", report.revision.to_string(), db.revision.to_string()),
         ("compact revision", report.compact_revision.to_string(), db.compact_revision.to_string()),
