@@ -304,6 +304,7 @@ pub(crate) mod sample {
             recipients: Vec::new(),
             agent_version: "0".to_owned(),
             parents: Vec::new(),
+            resealed_from: None,
             trust_list: None,
         };
         Trusted {

@@ -121,6 +121,11 @@ impl Recipients {
         self.0.iter().map(|recipient| recipient as &dyn age::Recipient)
     }
 
+    /// Each recipient's digest, as manifests name it, and its text.
+    pub fn named(&self) -> impl Iterator<Item = (Digest, String)> {
+        self.0.iter().map(|recipient| (Digest::of(recipient.to_string().as_bytes()), recipient.to_string()))
+    }
+
     /// SHA-256 of each recipient's text: says which key opens a backup without telling the key that seals.
     pub fn fingerprints(&self) -> Vec<Digest> {
         self.0.iter().map(|recipient| Digest::of(recipient.to_string().as_bytes())).collect()

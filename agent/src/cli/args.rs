@@ -1,5 +1,6 @@
 //! What can be typed. Nothing here does more than describe.
 
+mod keyring;
 mod wish;
 
 use crate::keys::generate::KeyRole;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lifeboat_policy::proof::Level;
 use std::path::PathBuf;
 
+pub use keyring::{KeyringAction, KeyringArgs, ResealArgs, RevokeArgs, TrustArgs};
 pub use wish::{AckArgs, DeleteArgs, HoldArgs, ReleaseArgs, SignArgs, Until};
 
 const GROUPS: &str = "\
@@ -27,6 +29,9 @@ Upkeep
   delete        Mark one backup for deletion; acts only with --apply
   ack           List the findings, or accept one
   copy          Verified copies of backups from one store to another
+Trust
+  keyring       Which key opens and signed what; trust or revoke a key
+  reseal        A new backup for other recipients, out of one that is there
 Setup
   check-config  Every finding at once, the effective config, the next runs
   doctor        May and can I: every permission, clock, key, certificate, space and version, tried
@@ -134,6 +139,17 @@ pub enum Command {
         --trust backup=backup.sign.pub --trust prove=prove.sign.pub --trust prune=prune.sign.pub\n         \
         lifeboat copy --from main --to offsite latest-proven")]
     Copy(CopyArgs),
+    /// Which recipient opens which backups, and which key signed what; trust or revoke a key
+    #[command(after_help = "Example: lifeboat keyring\n         \
+        lifeboat keyring trust backup=backup2.sign.pub --signing-key operator.sign.key --apply\n         \
+        lifeboat keyring revoke backup.sign.pub --reason 'node cp-2 was stolen' --signing-key operator.sign.key --apply\n\n\
+        Trust and revoke write the operator's next trust list, trust/N.json, into every store. They show first what would change; \
+        --apply does it.")]
+    Keyring(KeyringArgs),
+    /// A new backup for other recipients: fetched, verified, opened, sealed again, signed by the operator, unproven
+    #[command(after_help = "Example: lifeboat reseal latest-proven --recipient age1... --identity recovery.key \
+        --signing-key operator.sign.key\n\nThe old backup stays until `lifeboat delete`.")]
+    Reseal(ResealArgs),
     /// Every finding at once, the effective config without secrets, the next runs
     #[command(after_help = "Example: lifeboat check-config --next 10")]
     CheckConfig(CheckConfigArgs),
