@@ -9,6 +9,7 @@ mod equality;
 mod holds;
 mod inspect;
 mod interrupted;
+mod keys;
 mod killed;
 mod kinds;
 mod line;

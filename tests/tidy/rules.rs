@@ -157,7 +157,7 @@ pub(crate) fn seams(path: &str, text: &str) -> Vec<Finding> {
 }
 
 /// The line of DESIGN section 1; each stage may use what stands left of it.
-const STAGES: [&str; 11] =
+const STAGES: [&str; 12] =
     ["capture", "seal", "store", "catalog", "wish", "holdings", "fetch", "copy", "reseal", "restore", "proof", "prune"];
 /// Small modules that every stage may use, and that use only each other.
 const SEAMS: [&str; 7] = ["clock", "config", "digest", "error", "keys", "scratch", "spool"];
