@@ -18,6 +18,7 @@ mod orphans;
 mod plain;
 mod refusals;
 mod retention;
+mod rotation;
 mod run;
 mod s3;
 mod secrets;

@@ -37,6 +37,8 @@ pub mod docs {
     pub mod design {}
     #[doc = include_str!("../docs/objects.md")]
     pub mod objects {}
+    #[doc = include_str!("../docs/keys.md")]
+    pub mod keys {}
     #[doc = include_str!("../docs/metrics.md")]
     pub mod metrics {}
     #[doc = include_str!("../docs/runbooks.md")]

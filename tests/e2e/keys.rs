@@ -180,7 +180,9 @@ fn a_resealed_backup_is_the_operators_unproven_opens_for_the_new_key_and_holds_t
     let world = world();
     let (_, older) = ids(&world);
     let other = world.path("other");
-    lifeboat(&["keygen", "--role", "recovery", "--out", text(&other)]).expect_code(0);
+    let (store, public) = (world.place.url(), world.key("operator.sign.pub"));
+    let says = ["--cluster", "prod-eu-1", "--store", &store, "--operator", text(&public)];
+    lifeboat(&[&["keygen", "--role", "recovery", "--out", text(&other)], says.as_slice()].concat()).expect_code(0);
     let recipient = other.join("recovery.pub").display().to_string();
     let (identity, operator) = (world.key("recovery.key"), world.key("operator.sign.key"));
     let reseal = ["reseal", &older, "--recipient", &recipient, "--identity", text(&identity), "--signing-key"];
@@ -206,6 +208,11 @@ fn a_resealed_backup_is_the_operators_unproven_opens_for_the_new_key_and_holds_t
     world.refused(&[&restore[..], &["--identity", text(&identity)]].concat(), 9, "key_wrong");
     world.run(&[&restore[..], &["--identity", &wrong]].concat()).expect_code(0);
     assert!(target.join("member/snap/db").is_file());
+    // The new recovery key alone says where the backups are and whom to believe; without the list nobody but the operator.
+    let listed = world.run_bare(&["list", "--json", "--identity", &wrong]).expect_code(0).json();
+    assert_eq!(listed["cluster"], "prod-eu-1");
+    let trusted = listed["backups"].as_array().unwrap().iter().filter(|entry| entry["trust"] == "trusted");
+    assert_eq!(trusted.map(|entry| &entry["id"]).collect::<Vec<_>>(), [new]);
     // The operator's word is for reseals only, and a reseal is nobody else's.
     let without = world.field("keys").replace("trusted_keys: { operator", "trusted_keys: { prune");
     let config = world.write_config("without.yaml", &[("keys", &without)]);

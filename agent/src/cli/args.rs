@@ -202,7 +202,7 @@ pub struct StoreArgs {
     /// A public key to believe, or its file: backup=KEY, prove=KEY, prune=KEY; bare: the operator's
     #[arg(long, value_name = "[ROLE=]KEY", requires = "store")]
     pub trust: Vec<String>,
-    /// The age identity that opens backups; `-` reads it from standard input
+    /// The age identity that opens backups; `-` reads it from standard input. A recovery key's comments say where they are
     #[arg(long, value_name = "FILE")]
     pub identity: Option<String>,
 }
@@ -413,6 +413,9 @@ pub struct KeygenArgs {
     /// Written into the recovery key's comments
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
+    /// The operator's public key or its file, written into the recovery key's comments [default: one made in the same call]
+    #[arg(long, value_name = "KEY")]
+    pub operator: Option<String>,
 }
 
 /// RFC 3339, or a date, or how long ago.
