@@ -74,12 +74,18 @@ pub fn config(cli: &Cli) -> Result<Config> {
 /// Opens what the flags name, else what the config names, and reads it. `unverified`: signatures were consented away.
 pub async fn open(cli: &Cli, args: &StoreArgs, unverified: bool, output: &Output) -> Result<Opened> {
     let identity = args.identity.as_deref().map(identity_from).transpose()?;
+    let told = !args.trust.is_empty();
     let args = &recovered(cli, args, identity.as_ref(), output)?;
     let opened = match url(args) {
         Some(url) => from_flags(url, args, unverified).await,
         None => from_config(narrowed(config(cli)?, args)?, unverified).await,
     };
     let mut opened = opened?.warn(output);
+    // A recovery key names the operator alone: without a list, or anything else of the operator's, nobody is believed by it.
+    let nobody = opened.catalog().trust_list.is_none() && opened.catalog().trusted.is_empty();
+    if nobody && !told && !unverified && url(args).is_some() {
+        return Err(no_trust());
+    }
     opened.access.identity = identity.or(opened.access.identity);
     Ok(opened)
 }
