@@ -12,6 +12,7 @@ mod exit_codes;
 mod hold;
 mod inspect;
 mod keygen;
+mod keyring;
 mod list;
 mod log;
 mod open;
@@ -19,6 +20,7 @@ mod output;
 mod progress;
 mod prove;
 mod prune;
+mod reseal;
 mod restore;
 mod run;
 mod show;
@@ -101,6 +103,8 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Ack(args) => ack::ack(cli, args, output).await,
             Command::Verify(args) => verify::verify(cli, args, output).await,
             Command::Copy(args) => copy::copy(cli, args, output).await,
+            Command::Keyring(args) => keyring::keyring(cli, args, output).await,
+            Command::Reseal(args) => reseal::reseal(cli, args, output).await,
             Command::Doctor => doctor::doctor(cli, output).await,
             // Carried out above.
             Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes | Command::Inspect(_) => Ok(()),

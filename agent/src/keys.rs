@@ -1,6 +1,7 @@
 //! Keys: who signs what (minisign), who may open what (age). Secrets come from files and show themselves nowhere.
 
 pub mod generate;
+mod recovery;
 mod trust;
 
 use crate::digest::Digest;
@@ -9,6 +10,7 @@ use std::fmt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
+pub use recovery::Comments;
 pub use trust::{Distrust, Trust, TrustedKey, Verified};
 
 /// Signs objects for one role.
@@ -44,7 +46,7 @@ impl PublicKey {
 }
 
 /// Reads a whole secret file, and leaves no copy behind.
-fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>> {
+pub(crate) fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -121,6 +123,11 @@ impl Recipients {
         self.0.iter().map(|recipient| recipient as &dyn age::Recipient)
     }
 
+    /// Each recipient's digest, as manifests name it, and its text.
+    pub fn named(&self) -> impl Iterator<Item = (Digest, String)> {
+        self.0.iter().map(|recipient| (Digest::of(recipient.to_string().as_bytes()), recipient.to_string()))
+    }
+
     /// SHA-256 of each recipient's text: says which key opens a backup without telling the key that seals.
     pub fn fingerprints(&self) -> Vec<Digest> {
         self.0.iter().map(|recipient| Digest::of(recipient.to_string().as_bytes())).collect()
@@ -177,8 +184,11 @@ impl fmt::Debug for Identities {
 
 /// A public key as the config or the command line gives it: the key itself, or a file that holds it.
 pub fn public_key(value: &str) -> Result<PublicKey> {
-    if value.starts_with("RW") && !value.contains('/') {
-        return PublicKey::parse(value);
+    // Half of all keys have a `/` in them, as paths do: what is a key by its bytes is no path.
+    match PublicKey::parse(value) {
+        Ok(key) => return Ok(key),
+        Err(error) if value.starts_with("RW") && !value.contains('/') => return Err(error),
+        Err(_) => {}
     }
     let text = std::fs::read_to_string(value).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::new(Reason::Config, format!("there is no public key at {value}"))
@@ -197,6 +207,13 @@ mod tests {
         let error = Identities::parse("age1xyz", "id.txt").unwrap_err();
         assert_eq!(error.reason, Reason::KeyWrong);
         assert!(error.message.contains("id.txt"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_public_key_with_a_slash_in_it_is_no_path() {
+        let line = "RWQhY/3A4QhHnmN+sBacqVdHm37pyw/3ja7xMkL+kTUV9Ydd6RrP39HG";
+        assert_eq!(public_key(line).unwrap().as_str(), line);
+        assert!(public_key("RWQhY/3A4QhH").unwrap_err().message.contains("there is no public key at"));
     }
 
     #[test]

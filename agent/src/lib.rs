@@ -1,7 +1,7 @@
 //! Lifeboat keeps an etcd cluster restorable and proves it. The design: `agent/docs/design.md`.
 //!
 //! Order of the stages, each importing only what stands left of it:
-//! `capture seal store catalog holdings fetch copy restore proof prune`; `daemon` and `cli` alone compose them.
+//! `capture seal store catalog holdings fetch copy reseal restore proof prune`; `daemon` and `cli` alone compose them.
 //! Beside them the seams `config`, `clock`, `error`, `glob`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
 
 pub mod capture;
@@ -22,6 +22,7 @@ pub mod keys;
 pub mod metrics;
 pub mod proof;
 pub mod prune;
+pub mod reseal;
 pub mod restore;
 pub mod scratch;
 pub mod seal;
@@ -38,6 +39,8 @@ pub mod docs {
     pub mod design {}
     #[doc = include_str!("../docs/objects.md")]
     pub mod objects {}
+    #[doc = include_str!("../docs/keys.md")]
+    pub mod keys {}
     #[doc = include_str!("../docs/metrics.md")]
     pub mod metrics {}
     #[doc = include_str!("../docs/runbooks.md")]

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::{self, ClusterName, Config, Env, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use crate::holdings::{Held, Holdings};
-use crate::keys::{self, Identities, Recipients, Signer, Trust};
+use crate::keys::{self, Comments, Identities, Recipients, Signer, Trust};
 use crate::proof::binary::{self, EtcdBinary};
 use crate::store::{Layout, Store};
 use lifeboat_policy::proof::Level;
@@ -90,6 +90,16 @@ impl Identity {
         match self {
             Identity::File(path) => Identities::from_file(path),
             Identity::Text(text) => Identities::parse(text, "standard input"),
+        }
+    }
+}
+
+impl Identity {
+    /// What it says of itself, where it is a recovery key.
+    pub fn comments(&self) -> Result<Comments> {
+        match self {
+            Identity::File(path) => Ok(Comments::of(&keys::read_secret("identity file", path)?)),
+            Identity::Text(text) => Ok(Comments::of(text)),
         }
     }
 }

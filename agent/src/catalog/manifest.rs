@@ -83,6 +83,9 @@ pub struct Manifest {
     pub agent_version: String,
     /// Every trusted head that the writer saw.
     pub parents: Vec<Parent>,
+    /// The backup that the operator opened and sealed again for other recipients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resealed_from: Option<Parent>,
     /// The trust list that the writer saw, where there was one: one that is gone later was taken away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_list: Option<u32>,
@@ -209,7 +212,7 @@ pub struct Parent {
 
 impl Signed for Manifest {
     const KIND: &'static str = "lifeboat/manifest/v1";
-    const ROLES: &'static [Role] = &[Role::Backup];
+    const ROLES: &'static [Role] = &[Role::Backup, Role::Operator];
     const OUTLIVES_ITS_KEY: bool = true;
     fn at(&self) -> DateTime<Utc> {
         self.finished_at
@@ -219,6 +222,11 @@ impl Signed for Manifest {
     }
     fn id(&self) -> Option<&BackupId> {
         Some(&self.id)
+    }
+
+    /// A backup is the agent's; one that was sealed anew out of another the operator's.
+    fn may(&self, role: Role) -> bool {
+        self.resealed_from.is_some() == (role == Role::Operator)
     }
 }
 

@@ -24,6 +24,7 @@ pub fn binding<S: Signed>(layout: &Layout, key: &ObjectKey, signer: &Signer) -> 
 }
 
 /// An object and its signature, ready to be stored.
+#[derive(Clone)]
 pub struct Prepared {
     pub key: ObjectKey,
     pub json: Bytes,
@@ -115,14 +116,19 @@ fn signer<'a>(
 ) -> Result<Verified<'a>, Distrust> {
     let signature = signature.ok_or(Distrust::NoSignature)?;
     let signature = std::str::from_utf8(signature).map_err(|_| Distrust::BadSignature)?;
-    let mut why = Distrust::NoSignature;
+    let mut why: Option<Distrust> = None;
     for role in roles {
         match trust.verify(*role, json, signature) {
             Ok(by) => return Ok(by),
-            // That another role has no key here says less than what a role with keys found.
-            Err(Distrust::NoKey(_)) if why != Distrust::NoSignature => {}
-            Err(found) => why = found,
+            // What the first role with keys here found says more than that another has none.
+            Err(found) if why.as_ref().is_none_or(|why| matches!(why, Distrust::NoKey(_))) => {
+                why = match (why, found) {
+                    (Some(first), Distrust::NoKey(_)) => Some(first),
+                    (_, found) => Some(found),
+                };
+            }
+            Err(_) => {}
         }
     }
-    Err(why)
+    Err(why.unwrap_or(Distrust::NoSignature))
 }

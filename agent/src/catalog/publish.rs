@@ -47,10 +47,15 @@ pub struct Uploaded {
 
 /// Stores the sums of an uploaded blob and reads both back.
 pub async fn read_back(store: &Store, layout: &Layout, id: &BackupId, captured: Captured) -> Result<Uploaded> {
-    let sums = Bytes::from(captured.seal.sums.to_text());
-    store.create(&layout.sums(id), sums.clone()).await?;
-    compare_with_sent(store, layout, id, &captured.seal, &sums).await?;
+    came_back_whole(store, layout, id, &captured.seal).await?;
     Ok(Uploaded { captured })
+}
+
+/// Stores the sums of an uploaded blob and reads both back.
+pub(crate) async fn came_back_whole(store: &Store, layout: &Layout, id: &BackupId, seal: &SealReceipt) -> Result<()> {
+    let sums = Bytes::from(seal.sums.to_text());
+    store.create(&layout.sums(id), sums.clone()).await?;
+    compare_with_sent(store, layout, id, seal, &sums).await
 }
 
 /// Writes and signs the manifest of a captured backup, once for all stores. `before` is the catalog, of all stores that
@@ -214,6 +219,7 @@ fn manifest(
             .into_iter()
             .map(|head| Parent { id: head.id().clone(), manifest_sha256: head.manifest_sha256 })
             .collect(),
+        resealed_from: None,
         trust_list: before.trust_list.as_ref().map(|list| list.n),
     }
 }

@@ -176,6 +176,17 @@ impl Reader {
         }
     }
 
+    /// The digest of a manifest that a known key signed, whether or not that key still counts: what can be vouched for.
+    pub async fn disowned(&self, id: &BackupId) -> Result<Option<Digest>> {
+        let key = self.layout.manifest(id);
+        let signature = self.store.read_if_there(&key.signature(), note::SIGNATURE_CAP).await?;
+        let Some(json) = self.store.read_if_there(&key, note::JSON_CAP).await? else { return Ok(None) };
+        let mut trust = (*self.trust()).clone();
+        trust.vouch([Digest::of(&json)]);
+        let opened = note::open::<Manifest>(&trust, &self.layout, &key, &json, signature.as_deref());
+        Ok(opened.ok().map(|(_, sha256)| sha256))
+    }
+
     pub async fn read(&self, now: DateTime<Utc>) -> Result<Catalog> {
         let listed = self.store.list(self.layout.cluster().as_str()).await?;
         self.forget_all_but(&listed);
@@ -249,6 +260,11 @@ impl Reader {
         let holds: Vec<Noted<Hold>> = self.open_all(&self.trust(), listing.holds, &listing.signatures, now).await?;
         let facts: Vec<HoldFact> = holds.into_iter().filter_map(|(opened, ..)| Some(opened.ok()?.0.fact())).collect();
         Ok(hold::held(&facts, now))
+    }
+
+    /// Whom the config or flags name.
+    pub fn local_trust(&self) -> &Trust {
+        &self.local
     }
 
     /// Whose signatures count, as of the last reading.

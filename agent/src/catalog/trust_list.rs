@@ -3,6 +3,8 @@
 //! It adds to the keys that the config or a flag names, and takes from them; which operator is believed it never says, since
 //! whoever holds a stolen operator key could then keep the place.
 
+mod next;
+
 use super::manifest::{Binding, Parent, Signed};
 use crate::config::Role;
 use crate::keys::{PublicKey, Trust, TrustedKey};
@@ -10,6 +12,8 @@ use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::trust::Validity;
 use serde::{Deserialize, Serialize};
+
+pub use next::{Change, Content, Lost, lost, next};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustList {

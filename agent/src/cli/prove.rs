@@ -83,6 +83,7 @@ pub async fn prove_here(
 ) -> Result<Verdict> {
     let store = opened.access.place(at)?.store()?;
     let signer = setup::signer(config, Role::Prove)?;
+    opened.catalog().may_sign(&signer, CLOCK.now())?;
     let level = level.unwrap_or(opened.yardstick.required);
     let binaries = if level == Level::Booted { binary::find(&config.proof, &ProcessEnv)? } else { Vec::new() };
     let identities = || opened.access.identities();

@@ -53,7 +53,7 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
         }
         // After the wait, which promised only itself: a long proof must not look like a loop that stands still.
         shared.expect("prove", shared.config.limits.prove);
-        if let Some(due) = next_to_prove(shared, &later).await {
+        if let Some(due) = next_to_prove(shared, &signer, &later).await {
             let (id, key) = (due.entry.id(), (due.entry.id().clone(), due.at));
             match prove_one(shared, &signer, binaries, &due).await {
                 Ok(()) => drop(later.remove(&key)),
@@ -79,7 +79,7 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
 
 /// The newest backup that has no conclusive verdict yet, in whichever store that is. Each store is proven for itself: a
 /// proof tells what that store gives back.
-async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
+async fn next_to_prove(shared: &Shared, signer: &Signer, later: &Later) -> Option<Due> {
     let holdings = match shared.refresh().await {
         Ok(holdings) => holdings,
         Err(error) => {
@@ -88,6 +88,11 @@ async fn next_to_prove(shared: &Shared, later: &Later) -> Option<Due> {
         }
     };
     let now = shared.now();
+    // A verdict that counts for nothing would leave the same backup due for ever.
+    if let Err(error) = holdings.merged.may_sign(signer, now) {
+        tracing::error!(%error, reason = error.reason.name(), hint = error.hint, "nothing can be proven");
+        return None;
+    }
     let due = |at: usize, entry: &&Trusted| {
         entry.marks().next().is_none()
             && matches!(entry.standing(shared.yardstick.required), Standing::Unproven { .. })

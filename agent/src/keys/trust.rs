@@ -126,6 +126,11 @@ impl Trust {
         self.vouched.extend(manifests);
     }
 
+    /// Whether the operator's list vouches for this manifest.
+    pub fn vouches_for(&self, manifest: Digest) -> bool {
+        self.vouched.contains(&manifest)
+    }
+
     /// The earliest trusted verdict on each manifest.
     pub fn prove(&mut self, proven: BTreeMap<Digest, DateTime<Utc>>) {
         self.proven = proven;
