@@ -43,7 +43,7 @@ pub async fn reseal(
     let (give, take) = mpsc::channel::<Bytes>(PIECES_AHEAD);
     let (wanted, recipients) = (entry.manifest.plaintext, sealing.recipients);
     let sink = move |plaintext: &mut dyn Read| seal_again(plaintext, wanted, &recipients, give);
-    let opening = fetch::opened(store, layout, entry, sealing.identities, sink, progress);
+    let opening = fetch::opened(store, layout, entry, sealing.identities, sink, false, progress);
     let (upload, receipt) = match tokio::join!(opening, pass_on(upload, take)) {
         // Where the upload failed, the sealer only noticed that nobody listens.
         (_, Err(error)) | (Err(error), _) => return Err(error),

@@ -70,6 +70,10 @@ impl Memory {
     }
 
     fn late(&self, at: usize, catalog: &Catalog, entry: &Trusted) -> Option<Late> {
+        // The operator's key vouches for what was sealed anew: it keeps the time of what it was made of.
+        if entry.manifest.resealed_from.is_some() {
+            return None;
+        }
         let met = self.met(at, entry.manifest_sha256);
         let without = met.and_then(|met| met.without).max(catalog.seen_without(entry.id(), entry.manifest_sha256));
         let found_at = met.map_or(catalog.read_at, |met| met.with);
@@ -96,6 +100,7 @@ impl Memory {
 mod tests {
     use super::super::Held;
     use super::*;
+    use crate::catalog::manifest::Parent;
     use crate::catalog::sample::{catalog, trusted, verdict};
     use lifeboat_policy::proof::Level;
 
@@ -134,6 +139,9 @@ mod tests {
         let again = reading(11, &[&[came.clone(), old.clone()]]);
         memory.note(&again);
         assert_eq!(late(&memory, &again, &came), Some(Late { looked_at: at(9), found_at: at(10) }));
+        let mut resealed = came.clone();
+        resealed.manifest.resealed_from = Some(Parent { id: old.id().clone(), manifest_sha256: old.manifest_sha256 });
+        assert_eq!(late(&memory, &again, &resealed), None, "the operator made it");
         // One process that never looked before knows nothing.
         assert_eq!(late(&Memory::default(), &after, &came), None);
     }
