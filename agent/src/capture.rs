@@ -14,6 +14,7 @@
 //! password goes through raft and needs a quorum, so a client certificate is the better way in.
 
 mod beside;
+mod census;
 mod compare;
 mod connect;
 mod explain;
@@ -25,6 +26,7 @@ mod stream;
 mod survey;
 
 pub use beside::beside;
+pub use census::{Ask, Census, Counted, EncryptionKey, KeyCount};
 pub use compare::{Asked, Comparison, Reply};
 pub use connect::connect;
 pub use explain::explain;

@@ -8,45 +8,92 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
+pub mod history;
 pub mod manifest;
 mod merge;
 pub mod note;
 mod orphan;
 pub(crate) mod publish;
 mod read;
+mod seen;
+mod signed;
+pub mod trust_list;
 pub mod wish;
 
 use crate::config::ClusterName;
 use crate::digest::Digest;
-use crate::keys::Distrust;
+use crate::error::{Error, Reason, Result};
+use crate::keys::{Distrust, Signer, Trust};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::choice::{self, Candidate};
 use lifeboat_policy::hold::{self, Held, HoldFact};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Because, Level, ProofFacts, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
+use lifeboat_policy::trust::{Refusal, usable};
 use manifest::{Manifest, Tombstone, Verdict};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use trust_list::TrustList;
 use wish::{Ack, Hold, HoldAction};
 
 pub use merge::merge;
 pub use orphan::Orphan;
 pub use publish::{Captured, Draft, Prepared, Uploaded, place, prepare, read_back};
 pub use read::Reader;
+pub use seen::{Late, Seen};
+pub use signed::{Kind, Signature};
 
 /// A backup whose manifest a trusted backup key signed for this very place.
 #[derive(Clone, Debug)]
 pub struct Trusted {
     pub manifest: Manifest,
     pub manifest_sha256: Digest,
-    /// Whether the sealed object stands in the listing with the signed size.
+    /// The store's time of the manifest.
+    pub stored_at: DateTime<Utc>,
+    /// Whether the sealed object and its sums stand in the listing with the signed sizes.
     pub present: bool,
+    /// Those that do not.
+    pub amiss: Vec<Amiss>,
     /// Trusted verdicts on exactly this manifest, oldest first.
     pub verdicts: Vec<Verdict>,
     /// Trusted tombstones for exactly this manifest, with the store's time of each, oldest first.
     pub tombstones: Vec<(Tombstone, DateTime<Utc>)>,
     /// Trusted holds and releases of exactly this manifest, with the store's time of each, oldest first.
     pub holds: Vec<(Hold, DateTime<Utc>)>,
+    /// Whether the operator accepted that it is late.
+    pub late_accepted: bool,
+}
+
+/// One of a backup's objects that is not there as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amiss {
+    /// `data` or `sums`.
+    pub what: &'static str,
+    pub wrong: Wrong,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    Missing,
+    /// So many bytes, where the manifest signs so many.
+    Bytes {
+        found: u64,
+        signed: u64,
+    },
+    /// Of the signed size, but other bytes.
+    Differs,
+}
+
+impl Wrong {
+    /// What the size alone tells.
+    pub fn size(found: Option<u64>, signed: u64) -> Option<Wrong> {
+        match found {
+            None => Some(Wrong::Missing),
+            Some(found) if found == signed => None,
+            Some(found) => Some(Wrong::Bytes { found, signed }),
+        }
+    }
 }
 
 /// A listed backup that does not count, and why.
@@ -67,6 +114,8 @@ pub struct Stray {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     pub cluster: ClusterName,
+    /// The store's URL; empty where several were put together.
+    pub store: String,
     pub read_at: DateTime<Utc>,
     /// Newest first by (lineage, revision, capture time).
     pub trusted: Vec<Trusted>,
@@ -82,6 +131,20 @@ pub struct Catalog {
     pub missing_parents: Vec<BackupId>,
     /// Manifests that trusted tombstones name, those of backups that are gone included.
     pub tombstoned: BTreeSet<Digest>,
+    /// Backups that are gone and whose deletion was signed.
+    pub deleted: BTreeSet<(BackupId, Digest)>,
+    /// Trusted verdicts on manifests that do not stand here as trusted ones.
+    pub unmatched: Vec<Verdict>,
+    /// Backups with a tombstone of which nobody can tell here whether it counts: no pruner's key is known.
+    pub unjudged: BTreeSet<BackupId>,
+    /// The operator's list of keys that counts, where there is one.
+    pub trust_list: Option<Arc<TrustList>>,
+    /// One that was there and is nowhere now: what it revoked may count again.
+    pub lost_list: Option<u32>,
+    /// Whose signatures counted when this was read.
+    pub keys: Arc<Trust>,
+    /// Who signed each object, by its path.
+    pub signatures: Vec<Signature>,
 }
 
 impl Trusted {
@@ -96,10 +159,10 @@ impl Trusted {
 
     fn verdict_facts(&self) -> Vec<VerdictFact> {
         let fact = |verdict: &Verdict| VerdictFact {
-            level: verdict.level,
+            level: verdict.learnt.failed_at.unwrap_or(verdict.level),
             outcome: verdict.outcome,
             at: verdict.at,
-            took_seconds: verdict.took_seconds,
+            took_seconds: verdict.learnt.restore_seconds.unwrap_or(verdict.took_seconds),
         };
         self.verdicts.iter().map(fact).collect()
     }
@@ -130,7 +193,18 @@ impl Trusted {
             keys: self.manifest.db.keys,
             db_bytes: self.manifest.db.bytes,
             parents: self.manifest.parents.iter().map(|parent| parent.id.clone()).collect(),
+            late: self.is_late(),
         }
+    }
+
+    /// What the first prover that met it here found: that it came long after the time it claims.
+    pub fn late(&self) -> Option<Late> {
+        self.verdicts.iter().find_map(|verdict| verdict.learnt.late)
+    }
+
+    /// Whether it is late and nobody accepted that: then it decides nothing.
+    pub fn is_late(&self) -> bool {
+        !self.late_accepted && self.late().is_some()
     }
 
     /// What a finding of this kind is about, if it speaks of this backup.
@@ -166,16 +240,68 @@ impl Trusted {
 }
 
 impl Catalog {
+    /// A cluster's part of a store in which nothing stands.
+    pub fn empty(cluster: ClusterName, read_at: DateTime<Utc>) -> Catalog {
+        Catalog {
+            cluster,
+            store: String::new(),
+            read_at,
+            trusted: Vec::new(),
+            untrusted: Vec::new(),
+            strays: Vec::new(),
+            orphans: Vec::new(),
+            acks: Vec::new(),
+            foreign: 0,
+            missing_parents: Vec::new(),
+            tombstoned: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            unmatched: Vec::new(),
+            unjudged: BTreeSet::new(),
+            trust_list: None,
+            lost_list: None,
+            keys: Arc::default(),
+            signatures: Vec::new(),
+        }
+    }
+
+    /// Refuses a key whose signature would count for nothing: what it signed would be made in vain, again and again.
+    pub fn may_sign(&self, signer: &Signer, now: DateTime<Utc>) -> Result<()> {
+        let Some(known) = self.keys.find(signer.public()) else { return Ok(()) };
+        usable(&known.validity, now).map_err(|why| {
+            let day = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M UTC");
+            let why = match why {
+                Refusal::Revoked(at) => format!("was revoked, {}", day(at)),
+                Refusal::Before(from) => format!("is valid from {} on", day(from)),
+                Refusal::After(until) => format!("was valid until {}", day(until)),
+            };
+            let text = format!("the {} key {} {why}: what it signs counts for nothing", known.role, known.key.as_str());
+            Error::new(Reason::Config, text).on("sign", known.role).hint(format!(
+                "make a new one, `lifeboat keygen --role {0} --out DIR`, name it under keys.signing_keys.{0}, and have the \
+                 operator trust it: `lifeboat keyring trust {0}=KEY --apply`",
+                known.role
+            ))
+        })
+    }
+
     pub fn find(&self, id: &BackupId) -> Option<&Trusted> {
         self.trusted.iter().find(|entry| entry.id() == id)
+    }
+
+    /// The backup before this one in its lineage.
+    pub fn previous(&self, entry: &Trusted) -> Option<&Trusted> {
+        let before = |other: &&Trusted| {
+            other.manifest.lineage == entry.manifest.lineage && other.manifest.captured_at < entry.manifest.captured_at
+        };
+        self.trusted.iter().filter(before).max_by_key(|other| other.manifest.captured_at)
     }
 
     pub fn newest(&self) -> Option<&Trusted> {
         self.trusted.first()
     }
 
+    /// The newest proven backup that is not late.
     pub fn newest_proven(&self, required: Level) -> Option<&Trusted> {
-        self.trusted.iter().find(|entry| matches!(entry.standing(required), Standing::Proven { .. }))
+        self.trusted.iter().find(|entry| entry.standing(required).is_proven() && !entry.is_late())
     }
 
     pub fn facts(&self, required: Level, grace: std::time::Duration, now: DateTime<Utc>) -> Vec<Facts> {
@@ -205,6 +331,7 @@ impl Catalog {
             captured_at: entry.manifest.captured_at,
             standing: entry.standing(required),
             trusted: choice::Trusted::Yes,
+            late: entry.is_late(),
         });
         // Of these nothing but the name is known, since what their manifests say is not believed: its date places them. It
         // says the second only, and of two backups of one second rather the unknown one counts as newer.
@@ -216,6 +343,7 @@ impl Catalog {
             captured_at: entry.id.captured_at() + chrono::TimeDelta::milliseconds(999),
             standing: Standing::Unproven { because: Because::NotTried },
             trusted: choice::Trusted::No(entry.why.to_string()),
+            late: false,
         });
         trusted.chain(untrusted).collect()
     }
@@ -224,26 +352,16 @@ impl Catalog {
 /// Catalogs made of plain values, for tests.
 #[cfg(test)]
 pub(crate) mod sample {
-    use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Manifest};
+    use super::manifest::{Binding, Blob, DbFacts, Equality, EtcdFacts, Manifest, Verdict};
     use super::{Catalog, Trusted};
     use crate::config::ClusterName;
     use crate::digest::Digest;
     use chrono::{DateTime, Utc};
     use lifeboat_policy::id::BackupId;
+    use lifeboat_policy::proof::{Level, Outcome};
 
     pub(crate) fn catalog(trusted: Vec<Trusted>) -> Catalog {
-        Catalog {
-            cluster: ClusterName::parse("sample").unwrap(),
-            read_at: at(0),
-            trusted,
-            untrusted: Vec::new(),
-            strays: Vec::new(),
-            orphans: Vec::new(),
-            acks: Vec::new(),
-            foreign: 0,
-            missing_parents: Vec::new(),
-            tombstoned: std::collections::BTreeSet::new(),
-        }
+        Catalog { trusted, ..Catalog::empty(ClusterName::parse("sample").unwrap(), at(0)) }
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -286,6 +404,7 @@ pub(crate) mod sample {
                 hash_kv: None,
             },
             equality: Equality::Equal { revision, members: 1 },
+            encryption_at_rest: None,
             unprovable: None,
             answers: Vec::new(),
             plaintext: blob,
@@ -294,14 +413,37 @@ pub(crate) mod sample {
             recipients: Vec::new(),
             agent_version: "0".to_owned(),
             parents: Vec::new(),
+            resealed_from: None,
+            trust_list: None,
         };
         Trusted {
             manifest,
             manifest_sha256: digest,
+            stored_at: at(seconds),
             present: true,
+            amiss: Vec::new(),
             verdicts: Vec::new(),
             tombstones: Vec::new(),
             holds: Vec::new(),
+            late_accepted: false,
+        }
+    }
+
+    /// A proof to `sound` that passed.
+    pub(crate) fn verdict(entry: &Trusted, at: DateTime<Utc>) -> Verdict {
+        let manifest = &entry.manifest;
+        Verdict {
+            binding: Binding { path: format!("proofs/{}", at.timestamp()), ..manifest.binding.clone() },
+            id: manifest.id.clone(),
+            manifest_sha256: entry.manifest_sha256,
+            at,
+            level: Level::Sound,
+            outcome: Outcome::Passed,
+            steps: Vec::new(),
+            took_seconds: 1.0,
+            agent_version: String::new(),
+            etcd_version: None,
+            learnt: Default::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod exit_codes;
 mod hold;
 mod inspect;
 mod keygen;
+mod keyring;
 mod list;
 mod log;
 mod open;
@@ -19,10 +20,12 @@ mod output;
 mod progress;
 mod prove;
 mod prune;
+mod reseal;
 mod restore;
 mod run;
 mod show;
 mod status;
+mod verify;
 
 use crate::daemon;
 use crate::error::{Error, Reason, Result};
@@ -98,7 +101,10 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Release(args) => hold::release(cli, args, output).await,
             Command::Delete(args) => delete::delete(cli, args, output).await,
             Command::Ack(args) => ack::ack(cli, args, output).await,
+            Command::Verify(args) => verify::verify(cli, args, output).await,
             Command::Copy(args) => copy::copy(cli, args, output).await,
+            Command::Keyring(args) => keyring::keyring(cli, args, output).await,
+            Command::Reseal(args) => reseal::reseal(cli, args, output).await,
             Command::Doctor => doctor::doctor(cli, output).await,
             // Carried out above.
             Command::Keygen(_) | Command::CheckConfig(_) | Command::ExitCodes | Command::Inspect(_) => Ok(()),

@@ -27,6 +27,7 @@ pub(crate) use options::StoreOption;
 pub use store::REQUEST_TIMEOUT;
 
 use crate::error::{Error, Reason, Result};
+use crate::glob::Glob;
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::retention::Keep;
 use lifeboat_policy::schedule::{Blackout, Cron};
@@ -142,7 +143,8 @@ impl fmt::Display for ClusterName {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     Backup,
     Prove,
@@ -373,6 +375,8 @@ pub struct Proof {
     pub reread: Duration,
     /// Of every hundred readings so many are whole proofs.
     pub sample_percent: u8,
+    /// Keys that every backup must hold, or its proof fails.
+    pub expect: Vec<Glob>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

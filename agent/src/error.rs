@@ -3,6 +3,7 @@
 //! `Reason` is a closed set. It is the JSON field `error.reason`, the metric label `reason`, the anchor in the runbooks,
 //! and it alone decides the exit code, so that the four can never disagree.
 
+use lifeboat_policy::proof::Level;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -84,6 +85,8 @@ pub struct Error {
     pub operation: Option<&'static str>,
     /// What it was done to: an object key, an endpoint, a path.
     pub object: Option<String>,
+    /// Of damage to a backup: the level of proof that it does not pass.
+    pub level: Option<Level>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -91,7 +94,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Error { reason, message: message.into(), hint: None, operation: None, object: None, source: None }
+        Error { reason, message: message.into(), hint: None, operation: None, object: None, level: None, source: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -102,6 +105,12 @@ impl Error {
     pub fn on(mut self, operation: &'static str, object: impl fmt::Display) -> Self {
         self.operation = Some(operation);
         self.object = Some(object.to_string());
+        self
+    }
+
+    /// Names the level of proof at which this shows, unless who knew better already did.
+    pub fn at(mut self, level: Level) -> Self {
+        self.level.get_or_insert(level);
         self
     }
 

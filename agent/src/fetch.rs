@@ -8,12 +8,14 @@ use crate::catalog::Trusted;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Reason, Result};
 use crate::keys::Identities;
+use crate::scratch;
 use crate::seal::{CHUNK_BYTES, Sums};
 use crate::store::{Layout, Store};
 use bytes::{Buf, Bytes};
 use futures::StreamExt as _;
+use lifeboat_policy::proof::Level;
 use std::io::Read;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Chunks between the download and the opener; each is 4 MiB.
 const CHUNKS_AHEAD: usize = 1;
@@ -103,13 +105,14 @@ async fn check_size(store: &Store, key: &crate::store::ObjectKey, wanted: u64) -
 }
 
 /// Reads, verifies, decrypts and decompresses a backup. `each` gets the plaintext (database and its 32-byte trailer) in
-/// pieces, on a blocking thread; what it returns at the end is passed on.
+/// pieces, on a thread of its own; what it returns at the end is passed on. `quietly` lets everything else go first.
 pub async fn opened<S, T>(
     store: &Store,
     layout: &Layout,
     entry: &Trusted,
     identities: Identities,
     sink: S,
+    quietly: bool,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<T>
 where
@@ -119,11 +122,20 @@ where
     let (send, receive) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let limit = entry.manifest.plaintext.bytes;
     let what = format!("backup {}", entry.manifest.id);
-    let opener = tokio::task::spawn_blocking(move || {
-        let mut plaintext = open(Received { receive, chunk: Bytes::new() }, &identities, &what, limit)?;
+    let (tell, opener) = oneshot::channel();
+    let work = move || {
+        let received = Received { receive, chunk: Bytes::new() };
+        let mut plaintext = open(received, &identities, &what, limit).map_err(|error| error.at(Level::Opened))?;
         sink(&mut plaintext)
+    };
+    let started = std::thread::Builder::new().name("opener".to_owned()).spawn(move || {
+        if quietly {
+            scratch::lower_this_thread();
+        }
+        drop(tell.send(work())); // nobody waits any more where the whole was given up
     });
-    let fetched = sealed(store, layout, entry, Some(send), progress).await;
+    started.map_err(|source| Error::io("start", "the opener's thread", source))?;
+    let fetched = sealed(store, layout, entry, Some(send), progress).await.map_err(|error| error.at(Level::Stored));
     let opened = opener.await.map_err(|stopped| Error::new(Reason::Internal, "the opener stopped").because(stopped))?;
     match (fetched, opened) {
         (Ok(()), opened) => opened,

@@ -1,5 +1,7 @@
 //! What each store of a cluster held when all of them were read: every one for itself, and together.
 
+mod witness;
+
 use crate::catalog::{Catalog, Trusted, merge};
 use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
@@ -7,6 +9,8 @@ use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{self, Level, Standing};
 use lifeboat_policy::retention::Rules;
 use lifeboat_policy::schedule::Fired;
+
+pub use witness::{Memory, Witness};
 
 /// One store's part.
 #[derive(Debug)]

@@ -1,14 +1,17 @@
 //! Keys: who signs what (minisign), who may open what (age). Secrets come from files and show themselves nowhere.
 
 pub mod generate;
+mod recovery;
+mod trust;
 
-use crate::config::Role;
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use zeroize::Zeroizing;
+
+pub use recovery::Comments;
+pub use trust::{Distrust, Trust, TrustedKey, Verified};
 
 /// Signs objects for one role.
 pub struct Signer {
@@ -43,7 +46,7 @@ impl PublicKey {
 }
 
 /// Reads a whole secret file, and leaves no copy behind.
-fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>> {
+pub(crate) fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -88,98 +91,6 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Why a signed object does not count.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
-    #[error("no {0} key is trusted here")]
-    NoKey(&'static str),
-    #[error("it has no signature")]
-    NoSignature,
-    #[error("its signature is malformed")]
-    BadSignature,
-    #[error("no trusted {0} key signed it")]
-    WrongKey(&'static str),
-    #[error("the {0} key signed it, which may not say that")]
-    NotAllowed(&'static str),
-    #[error("it is dated {0}, which is in the future")]
-    FromTheFuture(String),
-    #[error("it is not what its name says: {0}")]
-    Unbound(String),
-    #[error("it cannot be read: {0}")]
-    Unreadable(String),
-}
-
-/// The public keys that count, by role.
-#[derive(Clone, Debug, Default)]
-pub struct Trust {
-    keys: BTreeMap<Role, Vec<PublicKey>>,
-    /// A person consented to believing unsigned objects, for one command.
-    anyone: bool,
-}
-
-impl Trust {
-    /// Believes whatever is well formed: only behind `--allow unverified`.
-    pub fn by_consent() -> Trust {
-        Trust { keys: BTreeMap::new(), anyone: true }
-    }
-
-    pub fn is_by_consent(&self) -> bool {
-        self.anyone
-    }
-
-    pub fn add(&mut self, role: Role, key: PublicKey) {
-        let keys = self.keys.entry(role).or_default();
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-
-    /// A key that stands under two roles: it would let one role speak for another.
-    pub fn shared(&self) -> Option<(&PublicKey, Role, Role)> {
-        let mut seen: Vec<(&PublicKey, Role)> = Vec::new();
-        for (role, key) in self.keys.iter().flat_map(|(role, keys)| keys.iter().map(|key| (*role, key))) {
-            if let Some((_, other)) = seen.iter().find(|(known, _)| *known == key) {
-                return Some((key, *other, role));
-            }
-            seen.push((key, role));
-        }
-        None
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.values().all(Vec::is_empty)
-    }
-
-    /// Whether anything that this role signed could count here.
-    pub fn has(&self, role: Role) -> bool {
-        self.keys.get(&role).is_some_and(|keys| !keys.is_empty())
-    }
-
-    /// The role that a key is trusted for.
-    pub fn role_of(&self, key: &PublicKey) -> Option<Role> {
-        self.keys.iter().find(|(_, keys)| keys.contains(key)).map(|(role, _)| *role)
-    }
-
-    /// The fingerprint of the trusted key of that role that signed exactly these bytes.
-    pub fn verify(&self, role: Role, bytes: &[u8], signature: &str) -> Result<Digest, Distrust> {
-        let keys = self.keys.get(&role).map(Vec::as_slice).unwrap_or_default();
-        if keys.is_empty() {
-            return Err(Distrust::NoKey(role.name()));
-        }
-        if signature.lines().count() != 4 {
-            return Err(Distrust::BadSignature);
-        }
-        let decoded = minisign_verify::Signature::decode(signature).map_err(|_| Distrust::BadSignature)?;
-        keys.iter()
-            .find(|key| {
-                minisign_verify::PublicKey::from_base64(key.as_str())
-                    .is_ok_and(|key| key.verify(bytes, &decoded, false).is_ok())
-            })
-            .map(PublicKey::fingerprint)
-            .ok_or(Distrust::WrongKey(role.name()))
-    }
-}
-
 /// Who can open what is sealed now: at least one.
 pub struct Recipients(Vec<age::x25519::Recipient>);
 
@@ -210,6 +121,11 @@ impl Recipients {
 
     pub fn as_dyn(&self) -> impl Iterator<Item = &dyn age::Recipient> {
         self.0.iter().map(|recipient| recipient as &dyn age::Recipient)
+    }
+
+    /// Each recipient's digest, as manifests name it, and its text.
+    pub fn named(&self) -> impl Iterator<Item = (Digest, String)> {
+        self.0.iter().map(|recipient| (Digest::of(recipient.to_string().as_bytes()), recipient.to_string()))
     }
 
     /// SHA-256 of each recipient's text: says which key opens a backup without telling the key that seals.
@@ -268,8 +184,11 @@ impl fmt::Debug for Identities {
 
 /// A public key as the config or the command line gives it: the key itself, or a file that holds it.
 pub fn public_key(value: &str) -> Result<PublicKey> {
-    if value.starts_with("RW") && !value.contains('/') {
-        return PublicKey::parse(value);
+    // Half of all keys have a `/` in them, as paths do: what is a key by its bytes is no path.
+    match PublicKey::parse(value) {
+        Ok(key) => return Ok(key),
+        Err(error) if value.starts_with("RW") && !value.contains('/') => return Err(error),
+        Err(_) => {}
     }
     let text = std::fs::read_to_string(value).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::new(Reason::Config, format!("there is no public key at {value}"))
@@ -283,30 +202,18 @@ pub fn public_key(value: &str) -> Result<PublicKey> {
 mod tests {
     use super::*;
 
-    fn signer() -> Signer {
-        let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
-        Signer::parse(&pair.sk.to_box(None).unwrap().into_string()).unwrap()
-    }
-
-    #[test]
-    fn only_a_trusted_key_of_the_right_role_counts() {
-        let (ours, theirs) = (signer(), signer());
-        let mut trust = Trust::default();
-        trust.add(Role::Backup, ours.public().clone());
-        let signature = ours.sign(b"bytes", "a/b").unwrap();
-        assert_eq!(trust.verify(Role::Backup, b"bytes", &signature), Ok(ours.public().fingerprint()));
-        assert_eq!(trust.verify(Role::Prove, b"bytes", &signature), Err(Distrust::NoKey("prove")));
-        assert_eq!(trust.verify(Role::Backup, b"other", &signature), Err(Distrust::WrongKey("backup")));
-        let foreign = theirs.sign(b"bytes", "a/b").unwrap();
-        assert_eq!(trust.verify(Role::Backup, b"bytes", &foreign), Err(Distrust::WrongKey("backup")));
-        assert_eq!(trust.verify(Role::Backup, b"bytes", &format!("{signature}\nx")), Err(Distrust::BadSignature));
-    }
-
     #[test]
     fn a_recipient_given_as_an_identity_is_told_apart() {
         let error = Identities::parse("age1xyz", "id.txt").unwrap_err();
         assert_eq!(error.reason, Reason::KeyWrong);
         assert!(error.message.contains("id.txt"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_public_key_with_a_slash_in_it_is_no_path() {
+        let line = "RWQhY/3A4QhHnmN+sBacqVdHm37pyw/3ja7xMkL+kTUV9Ydd6RrP39HG";
+        assert_eq!(public_key(line).unwrap().as_str(), line);
+        assert!(public_key("RWQhY/3A4QhH").unwrap_err().message.contains("there is no public key at"));
     }
 
     #[test]

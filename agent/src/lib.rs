@@ -1,8 +1,8 @@
 //! Lifeboat keeps an etcd cluster restorable and proves it. The design: `agent/docs/design.md`.
 //!
 //! Order of the stages, each importing only what stands left of it:
-//! `capture seal store catalog holdings fetch copy restore proof prune`; `daemon` and `cli` alone compose them.
-//! Beside them the seams `config`, `clock`, `error`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
+//! `capture seal store catalog holdings fetch copy reseal restore proof prune`; `daemon` and `cli` alone compose them.
+//! Beside them the seams `config`, `clock`, `error`, `glob`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
 
 pub mod capture;
 pub mod catalog;
@@ -15,12 +15,14 @@ pub mod digest;
 pub mod doctor;
 pub mod error;
 pub mod fetch;
+pub mod glob;
 pub mod holdings;
 pub mod http;
 pub mod keys;
 pub mod metrics;
 pub mod proof;
 pub mod prune;
+pub mod reseal;
 pub mod restore;
 pub mod scratch;
 pub mod seal;
@@ -28,6 +30,7 @@ pub mod setup;
 pub mod spool;
 pub mod store;
 pub mod summary;
+pub mod verify;
 pub mod wish;
 
 /// Pages for people who run or change Lifeboat.
@@ -36,6 +39,8 @@ pub mod docs {
     pub mod design {}
     #[doc = include_str!("../docs/objects.md")]
     pub mod objects {}
+    #[doc = include_str!("../docs/keys.md")]
+    pub mod keys {}
     #[doc = include_str!("../docs/metrics.md")]
     pub mod metrics {}
     #[doc = include_str!("../docs/runbooks.md")]
@@ -44,4 +49,6 @@ pub mod docs {
     pub mod stores {}
     #[doc = include_str!("../docs/backends.md")]
     pub mod backends {}
+    #[doc = include_str!("../docs/proof.md")]
+    pub mod proof {}
 }

@@ -153,8 +153,8 @@ pub fn set_holdings(holdings: &Holdings, overview: &Overview) {
         let count = whole.findings.iter().filter(|finding| finding.kind == kind).count();
         gauge!("lifeboat_findings", "etcd_cluster" => cluster(), "kind" => kind).set(number(count));
     }
-    if let Some(proven) = &whole.restorable {
-        gauge!("lifeboat_restore_measured_seconds", "etcd_cluster" => cluster()).set(proven.took_seconds);
+    if let Some(measured) = whole.restorable.as_ref().and_then(|proven| proven.restore_seconds) {
+        gauge!("lifeboat_restore_measured_seconds", "etcd_cluster" => cluster()).set(measured);
     }
     if let Some(newest) = holdings.merged.newest() {
         let db = &newest.manifest.db;

@@ -2,22 +2,41 @@
 
 pub mod binary;
 mod boot;
+mod ports;
+mod sample;
+mod server;
+mod story;
 
-use crate::capture::{CaptureReceipt, Observer};
-use crate::catalog::manifest::{Hash, Manifest, Step, Verdict};
+use crate::capture::{Ask, CaptureReceipt, Observer, Trailer};
+use crate::catalog::manifest::{Learnt, Manifest, Verdict};
 use crate::catalog::{Trusted, note};
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::{Clock, Laps, Stopwatch};
+use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::fetch;
+use crate::glob::Glob;
+use crate::holdings::Witness;
 use crate::keys::{Identities, Signer};
-use crate::restore::{self, Members, Origin, Target};
-use crate::scratch::{self, Scratch};
+use crate::restore::{self, Asking, Built, Members, Origin, Target};
+use crate::scratch::{self, Notes, Scratch};
 use crate::store::{Layout, Store};
 use binary::EtcdBinary;
 use lifeboat_policy::proof::{Level, Outcome};
+use server::Ground;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use story::Story;
+
+pub use story::names;
+
+/// Between two looks whether another proof has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Notes on records are kept in memory up to this many bytes, then in a scratch file.
+const NOTES_BUDGET_BYTES: usize = 8 << 20;
+/// Read of the plaintext at a time.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// What a proof needs beside the backup.
 pub struct Proving<'a> {
@@ -32,83 +51,98 @@ pub struct Proving<'a> {
     pub scratch_max_bytes: u64,
     pub binaries: &'a [EtcdBinary],
     pub limit: Duration,
-}
-
-/// The steps made so far, with what each found and how long it took.
-#[derive(Default)]
-struct Steps(Vec<Step>);
-
-impl Steps {
-    fn add(&mut self, name: &str, watch: Stopwatch, found: String) {
-        self.0.push(Step { name: name.to_owned(), took_seconds: watch.seconds(), found });
-    }
+    /// The backup before this one, to tell what is new.
+    pub previous: Option<&'a Manifest>,
+    /// Keys that every backup must hold.
+    pub expect: &'a [Glob],
+    /// What was seen of the store beside the backup itself.
+    pub witness: Witness,
+    /// Whether to restore once more as a real restore would, with a revision bump: for the newest.
+    pub rehearse: bool,
 }
 
 impl Proving<'_> {
     /// Proves one backup and records the verdict. An error means inconclusive: nothing was learnt of the backup, nothing recorded.
     pub async fn prove(&self, entry: &Trusted) -> Result<Verdict> {
         let watch = Stopwatch::start();
-        let mut steps = Steps::default();
-        let reached = match tokio::time::timeout(self.limit, self.climb(entry, &mut steps)).await {
+        scratch::no_core_dumps()?;
+        let mut story = Story::default();
+        let reached = match tokio::time::timeout(self.limit, self.climb(entry, &mut story)).await {
             Ok(reached) => reached,
             Err(_) => Err(Error::new(Reason::Budget, format!("the proof took longer than {} s", self.limit.as_secs()))
                 .hint("raise limits.prove, or give the prover more processor")),
         };
-        let took_seconds = watch.seconds();
-        let (outcome, etcd_version) = match reached {
-            Ok(etcd_version) => (Outcome::Passed, etcd_version),
+        let failed_at = match reached {
+            Ok(()) => None,
             Err(error) if condemns(error.reason) => {
-                steps.add("failed", watch, error.to_string());
-                (Outcome::Failed, None)
+                let level = error.level.unwrap_or(self.level);
+                let before: f64 = story.steps.iter().map(|step| step.took_seconds).sum();
+                story.add(level.as_str(), (watch.seconds() - before).max(0.0), error.to_string());
+                Some(level)
             }
             Err(error) => return Err(error),
         };
-        self.record(entry, outcome, steps, took_seconds, etcd_version).await
+        self.record(entry, failed_at, story, watch.seconds()).await
     }
 
-    async fn climb(&self, entry: &Trusted, steps: &mut Steps) -> Result<Option<String>> {
+    async fn climb(&self, entry: &Trusted, story: &mut Story) -> Result<()> {
         match self.level {
-            Level::Stored => self.stored(entry, steps).await.map(|()| None),
-            Level::Opened | Level::Sound => self.streamed(entry, steps).await.map(|()| None),
-            Level::Booted => self.booted(entry, steps).await.map(Some),
+            Level::Stored => self.stored(entry, story).await,
+            Level::Opened | Level::Sound => self.streamed(entry, story).await,
+            Level::Booted => self.booted(entry, story).await,
         }
     }
 
-    async fn stored(&self, entry: &Trusted, steps: &mut Steps) -> Result<()> {
-        let watch = Stopwatch::start();
-        fetch::sealed(self.store, self.layout, entry, None, &|_| {}).await?;
-        steps.add("stored", watch, format!("{} bytes, digests equal the signed ones", entry.manifest.sealed.bytes));
+    async fn stored(&self, entry: &Trusted, story: &mut Story) -> Result<()> {
+        let laps = Laps::default();
+        let fetched = fetch::sealed(self.store, self.layout, entry, None, &|_| {}).await;
+        fetched.map_err(|error| error.at(Level::Stored))?;
+        laps.lap("stored");
+        story.streamed(&laps, Level::Opened, &entry.manifest, None);
         Ok(())
     }
 
-    /// Opens and understands the backup without writing any plaintext.
-    async fn streamed(&self, entry: &Trusted, steps: &mut Steps) -> Result<()> {
-        let watch = Stopwatch::start();
-        let notes_dir = self.scratch_dir.clone();
-        let sink = move |plaintext: &mut dyn Read| {
-            let mut observer = Observer::new(&notes_dir);
-            let mut piece = vec![0; 256 << 10];
-            loop {
-                let read = plaintext.read(&mut piece).map_err(|source| {
-                    Error::new(Reason::Damaged, "the backup cannot be opened to its end").because(source)
-                })?;
-                if read == 0 {
-                    return observer.finish();
-                }
-                observer.push(&piece[..read], |_| Ok(()))?;
-            }
+    /// Opens the backup, and understands it where that is asked for, without writing any plaintext.
+    async fn streamed(&self, entry: &Trusted, story: &mut Story) -> Result<()> {
+        let scratch = self.claim().await?;
+        let (manifest, laps) = (&entry.manifest, Arc::new(Laps::default()));
+        let reading = Reading {
+            notes_dir: scratch.dir().to_owned(),
+            ask: (self.level >= Level::Sound).then(|| story::ask(self.expect)),
+            sha256: manifest.plaintext.sha256,
+            laps: laps.clone(),
         };
         let identities = (self.identities)()?;
-        let receipt = fetch::opened(self.store, self.layout, entry, identities, sink, &|_| {}).await?;
-        compare(&entry.manifest, &receipt)?;
-        steps.add("sound", watch, describe(&receipt));
-        Ok(())
+        let told = |done: u64| {
+            if done >= manifest.sealed.bytes {
+                laps.lap("stored");
+            }
+        };
+        let sink = move |plaintext: &mut dyn Read| reading.read(plaintext);
+        let opened = fetch::opened(self.store, self.layout, entry, identities, sink, true, &told).await;
+        let receipt = match opened.and_then(|receipt| {
+            receipt.as_ref().map_or(Ok(()), |receipt| story::compare(manifest, &receipt.report)).map(|()| receipt)
+        }) {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                story.streamed(&laps, error.level.unwrap_or(self.level), manifest, None);
+                return Err(error);
+            }
+        };
+        let Some(receipt) = receipt else {
+            story.streamed(&laps, Level::Sound, manifest, None);
+            return Ok(());
+        };
+        let counted = story.counted(receipt.counted, manifest, self.previous, self.expect);
+        let end = if counted.is_ok() { Level::Booted } else { Level::Sound };
+        story.streamed(&laps, end, manifest, Some(&receipt.report));
+        counted
     }
 
-    async fn booted(&self, entry: &Trusted, steps: &mut Steps) -> Result<String> {
+    async fn booted(&self, entry: &Trusted, story: &mut Story) -> Result<()> {
         let manifest = &entry.manifest;
         let binary = binary::choose(self.binaries, manifest)?;
-        let scratch = Scratch::claim(&self.scratch_dir)?;
+        let scratch = self.claim().await?;
         let needed = scratch_needed(manifest.db.bytes);
         if needed > self.scratch_max_bytes {
             let text =
@@ -116,9 +150,79 @@ impl Proving<'_> {
             return Err(Error::new(Reason::NoSpace, text).hint("raise proof.scratch.max, or prove to `sound`"));
         }
         scratch::require_space(scratch.dir(), needed, "the proof's scratch dir")?;
+        let ground =
+            Ground { binary, scratch: scratch.dir(), db_bytes: manifest.db.bytes, file_bytes: self.scratch_max_bytes };
+        let done = tokio::select! {
+            done = self.boots(entry, story, ground) => done,
+            over = scratch.overrun(self.scratch_max_bytes) => Err(over),
+        };
+        done.and(scratch.wipe())
+    }
+
+    async fn boots(&self, entry: &Trusted, story: &mut Story, ground: Ground<'_>) -> Result<()> {
+        let manifest = &entry.manifest;
+        let restoring = Stopwatch::start();
+        let dir = ground.scratch.join("data");
+        let asking = Asking { ask: story::ask(self.expect), laps: Arc::default(), quietly: true };
+        let built = match self.build(entry, ground.binary, dir, None, &asking).await {
+            Ok(built) => built,
+            Err(error) => {
+                story.streamed(&asking.laps, error.level.unwrap_or(Level::Stored), manifest, None);
+                return Err(error);
+            }
+        };
+        let counted = story::compare(manifest, &built.report)
+            .and_then(|()| story.counted(built.counted.clone(), manifest, self.previous, self.expect));
+        let end = if counted.is_ok() { Level::Booted } else { Level::Sound };
+        story.streamed(&asking.laps, end, manifest, Some(&built.report));
+        counted?;
+        let sound = asking.laps.at("sound").unwrap_or_default();
+        let found =
+            format!("a data dir for etcd {}, {} bytes of database", ground.binary.line, built.committed.db_bytes);
+        story.add("restored", (asking.laps.seconds() - sound).max(0.0), found);
+        boot::boot(ground, &built.dir, manifest, restoring, story).await?;
+        if !self.rehearse {
+            return Ok(());
+        }
+        scratch::remove(&built.dir)?;
         let watch = Stopwatch::start();
-        let dir = scratch.dir().join("data");
-        let target = Target { dir, bump: None, compact_file: false, server: Some(binary.line) };
+        let found = self.rehearsed(entry, ground).await?;
+        story.add("rehearsed", watch.seconds(), found);
+        Ok(())
+    }
+
+    /// From the store once more, as a real restore with its defaults would do it.
+    async fn rehearsed(&self, entry: &Trusted, ground: Ground<'_>) -> Result<String> {
+        let dir = ground.scratch.join("rehearsal");
+        let asking = Asking { quietly: true, ..Asking::default() };
+        let built = self.build(entry, ground.binary, dir, Some(restore::DEFAULT_BUMP), &asking).await?;
+        let (path, notes) = (built.dir.join("member/snap/db"), ground.scratch.to_owned());
+        let checked = tokio::task::spawn_blocking(move || {
+            let db = std::fs::File::open(&path).map_err(|source| Error::io("open", path.display(), source))?;
+            etcdfile::check_file(&db, Notes::new(&notes), NOTES_BUDGET_BYTES)
+                .map_err(|source| Error::new(Reason::HostIo, "the rehearsed database cannot be read").because(source))
+        });
+        let report =
+            checked.await.map_err(|stopped| Error::new(Reason::Internal, "a check stopped").because(stopped))??;
+        if !report.sound() || report.keys != entry.manifest.db.keys {
+            let text = "the database of a restore with a bump is not the backup's: please report this";
+            return Err(Error::new(Reason::Internal, text));
+        }
+        let hash = report.hash_kv.as_ref().map(story::hash);
+        boot::rehearse(ground, &built.dir, &entry.manifest, built.committed.revision, hash).await
+    }
+
+    /// Restores into the scratch; users and roles are off there, for nobody knows their passwords.
+    async fn build(
+        &self,
+        entry: &Trusted,
+        binary: &EtcdBinary,
+        dir: PathBuf,
+        bump: Option<u64>,
+        asking: &Asking,
+    ) -> Result<Built> {
+        let manifest = &entry.manifest;
+        let target = Target { dir, bump, compact_file: false, server: Some(binary.line) };
         let members = Members::Given {
             name: "proof".to_owned(),
             initial_cluster: vec![etcdfile::MemberSpec {
@@ -126,25 +230,31 @@ impl Proving<'_> {
                 peer_urls: vec!["http://127.0.0.1:2380".to_owned()], // recorded, never listened on
             }],
         };
-        let plan =
-            restore::plan(&Origin::of_manifest(manifest), target, members, format!("lifeboat-proof-{}", manifest.id))?;
+        let token = format!("lifeboat-proof-{}", manifest.id);
+        let plan = restore::plan(&Origin::of_manifest(manifest), target, members, token)?.without_auth();
         let identities = (self.identities)()?;
-        let built = restore::build(self.store, self.layout, entry, identities, plan, &|_| {}).await?;
-        compare_report(manifest, &built.report)?;
-        steps.add("restored", watch, format!("{} keys at revision {}", built.report.keys, built.report.revision));
-        let found = boot::boot(binary, scratch.dir(), &built.dir, manifest).await?;
-        steps.0.extend(found.steps);
-        scratch.wipe()?;
-        Ok(found.version)
+        restore::build(self.store, self.layout, entry, identities, plan, asking, &|_| {}).await
+    }
+
+    /// One proof at a time on a host: another one's end is waited for, as long as this one may take.
+    async fn claim(&self) -> Result<Scratch> {
+        loop {
+            match Scratch::claim(&self.scratch_dir) {
+                Err(error) if error.reason == Reason::Budget => {
+                    tracing::info!(%error, "waiting for it");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                claimed => return claimed,
+            }
+        }
     }
 
     async fn record(
         &self,
         entry: &Trusted,
-        outcome: Outcome,
-        steps: Steps,
+        failed_at: Option<Level>,
+        story: Story,
         took_seconds: f64,
-        etcd_version: Option<String>,
     ) -> Result<Verdict> {
         let at = self.clock.now();
         let random = scratch::random_u32().map_err(|source| Error::io("name", "the verdict", source))?;
@@ -155,14 +265,60 @@ impl Proving<'_> {
             manifest_sha256: entry.manifest_sha256,
             at,
             level: self.level,
-            outcome,
-            steps: steps.0,
+            outcome: if failed_at.is_some() { Outcome::Failed } else { Outcome::Passed },
+            steps: story.steps,
             took_seconds,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            etcd_version,
+            etcd_version: story.etcd_version,
+            learnt: Learnt { failed_at, catalog: self.witness.seen.clone(), late: self.witness.late, ..story.learnt },
         };
         note::prepare(&verdict, &key, self.signer)?.store(self.store).await?;
         Ok(verdict)
+    }
+}
+
+/// Reads the plaintext to its end, on a thread of its own.
+struct Reading {
+    notes_dir: PathBuf,
+    /// What to count; `None` where the pages are not to be understood at all.
+    ask: Option<Ask>,
+    sha256: Digest,
+    laps: Arc<Laps>,
+}
+
+impl Reading {
+    fn read(self, plaintext: &mut dyn Read) -> Result<Option<CaptureReceipt>> {
+        let understands = self.ask.is_some();
+        let observer = Observer::new(&self.notes_dir).asking(&self.notes_dir, self.ask.unwrap_or_default());
+        let (mut summing, mut understanding) = observer.halves();
+        let mut piece = Vec::new();
+        loop {
+            piece.resize(PIECE_BYTES, 0);
+            let read = plaintext.read(&mut piece).map_err(|source| {
+                Error::new(Reason::Damaged, "the backup cannot be opened to its end").because(source).at(Level::Opened)
+            })?;
+            if read == 0 {
+                break;
+            }
+            piece.truncate(read);
+            let summed = summing.take(piece);
+            if understands {
+                summed.database().into_iter().try_for_each(|bytes| understanding.feed(bytes))?;
+            }
+            piece = summed.into_buffer();
+        }
+        let verified = summing.finish().verified()?;
+        if Digest::from_bytes(verified.stream_sha256) != self.sha256 {
+            let text = "the opened bytes are not those the manifest signed";
+            return Err(Error::new(Reason::Damaged, text).at(Level::Opened));
+        }
+        self.laps.lap("opened");
+        if !understands {
+            return Ok(None);
+        }
+        let receipt = understanding.finish(Trailer::Matches(verified))?.receipt()?;
+        self.laps.lap("sound");
+        Ok(Some(receipt))
     }
 }
 
@@ -174,39 +330,4 @@ pub fn scratch_needed(db_bytes: u64) -> u64 {
 /// Only what speaks against the backup itself condemns it; a prover's own trouble is inconclusive.
 fn condemns(reason: Reason) -> bool {
     matches!(reason, Reason::Damaged | Reason::ObjectMissing | Reason::ProofFailed)
-}
-
-fn compare(manifest: &Manifest, receipt: &CaptureReceipt) -> Result<()> {
-    if receipt.stream_sha256 != manifest.plaintext.sha256 {
-        return Err(Error::new(Reason::Damaged, "the opened bytes are not those the manifest signed"));
-    }
-    compare_report(manifest, &receipt.report)
-}
-
-fn compare_report(manifest: &Manifest, report: &etcdfile::Report) -> Result<()> {
-    let db = &manifest.db;
-    let hash = report.hash_kv.as_ref().map(|hash| Hash {
-        hash: hash.hash,
-        revision: hash.revision,
-        compact_revision: hash.compact_revision,
-    });
-    let pairs = [
-        ("revision", report.revision.to_string(), db.revision.to_string()),
-        ("compact revision", report.compact_revision.to_string(), db.compact_revision.to_string()),
-        ("keys", report.keys.to_string(), db.keys.to_string()),
-        ("records", report.records.to_string(), db.records.to_string()),
-        ("HashKV", format!("{hash:?}"), format!("{:?}", db.hash_kv)),
-    ];
-    for (what, found, wanted) in pairs {
-        if found != wanted {
-            return Err(Error::new(Reason::ProofFailed, format!("{what} is {found}, the manifest says {wanted}")));
-        }
-    }
-    Ok(())
-}
-
-fn describe(receipt: &CaptureReceipt) -> String {
-    let report = &receipt.report;
-    let hash = report.hash_kv.as_ref().map_or(String::new(), |hash| format!(", HashKV {}", hash.hash));
-    format!("page tree sound, {} keys at revision {}{hash}", report.keys, report.revision)
 }

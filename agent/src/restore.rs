@@ -9,27 +9,42 @@ mod compact;
 mod copy;
 mod plan;
 
+use crate::capture::{Ask, Counted};
 use crate::catalog::Trusted;
+use crate::clock::Laps;
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::fetch::{self, SnapshotFile};
 use crate::keys::Identities;
 use crate::store::{Layout, Store};
 use etcdfile::{Committed, Report, RewriteError, rewrite};
+use lifeboat_policy::proof::Level;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use plan::{DEFAULT_BUMP, Members, Origin, RestorePlan, Target, plan, require_empty};
 
 /// Stands in a `.partial` dir while it is built, so that a later run knows whose it is.
 const MARKER: &str = ".lifeboat-partial";
 
+/// What is to be learnt on the way, beside the restore itself.
+#[derive(Clone, Debug, Default)]
+pub struct Asking {
+    pub ask: Ask,
+    /// Told when the backup was `stored`, `opened` and `sound`.
+    pub laps: Arc<Laps>,
+    /// Whether whatever else runs on this host goes first.
+    pub quietly: bool,
+}
+
 /// What was built.
 #[derive(Debug)]
 pub struct Built {
     pub report: Report,
+    pub counted: Counted,
     pub committed: Committed,
     pub dir: PathBuf,
 }
@@ -37,6 +52,7 @@ pub struct Built {
 /// What stands in the dir aside, not yet in place.
 struct Written {
     report: Report,
+    counted: Counted,
     /// Of the whole snapshot, where it carried its own digest.
     sha256: Option<Digest>,
     committed: Committed,
@@ -49,16 +65,24 @@ pub async fn build(
     entry: &Trusted,
     identities: Identities,
     plan: RestorePlan,
+    asking: &Asking,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Built> {
     let partial = begin(&plan.target.dir)?;
-    let (dir, planned) = (partial.clone(), plan.clone());
-    let sink = move |plaintext: &mut dyn Read| write(plaintext, true, &dir, &planned);
-    let opened = fetch::opened(store, layout, entry, identities, sink, progress).await;
+    let (dir, planned, asked) = (partial.clone(), plan.clone(), asking.clone());
+    let sink = move |plaintext: &mut dyn Read| write(plaintext, true, &dir, &planned, &asked);
+    let told = |done: u64| {
+        if done >= entry.manifest.sealed.bytes {
+            asking.laps.lap("stored");
+        }
+        progress(done);
+    };
+    let opened = fetch::opened(store, layout, entry, identities, sink, asking.quietly, &told).await;
     let opened = opened.map_err(|error| advised(error, "use another backup: `lifeboat list`"));
     let signed = opened.and_then(|written| match written.sha256 == Some(entry.manifest.plaintext.sha256) {
         true => Ok(written),
         false => Err(Error::new(Reason::Damaged, "the opened database is not the one the manifest signed")
+            .at(Level::Opened)
             .hint("use another backup: `lifeboat list`")),
     });
     put_in_place(partial, plan, signed).await
@@ -75,7 +99,7 @@ pub async fn build_from_file(
     let (dir, planned) = (partial.clone(), plan.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let mut plaintext = file.plaintext(None, &progress)?;
-        write(&mut *plaintext, file.has_trailer(), &dir, &planned)
+        write(&mut *plaintext, file.has_trailer(), &dir, &planned, &Asking::default())
     });
     let written = reading.await.map_err(stopped)?;
     let written = written
@@ -84,7 +108,7 @@ pub async fn build_from_file(
 }
 
 async fn put_in_place(partial: PathBuf, plan: RestorePlan, written: Result<Written>) -> Result<Built> {
-    let Written { report, committed, .. } = match written {
+    let Written { report, counted, committed, .. } = match written {
         Ok(written) => written,
         Err(error) => {
             discard(&partial)?;
@@ -92,7 +116,7 @@ async fn put_in_place(partial: PathBuf, plan: RestorePlan, written: Result<Writt
         }
     };
     tokio::task::spawn_blocking(move || {
-        finish(&partial, &plan.target.dir).map(|()| Built { report, committed, dir: plan.target.dir })
+        finish(&partial, &plan.target.dir).map(|()| Built { report, counted, committed, dir: plan.target.dir })
     })
     .await
     .map_err(stopped)?
@@ -132,19 +156,26 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// Writes database, WAL and snap below `dir`; the database is checked on its way and then given its new members.
-fn write(plaintext: &mut dyn Read, has_trailer: bool, dir: &Path, plan: &RestorePlan) -> Result<Written> {
+fn write(
+    plaintext: &mut dyn Read,
+    has_trailer: bool,
+    dir: &Path,
+    plan: &RestorePlan,
+    asking: &Asking,
+) -> Result<Written> {
     let data = &plan.data;
     for planned in &data.dirs {
         make_dir(&dir.join(&planned.path), planned.mode)?;
     }
     let path = dir.join(&data.db);
     let db = create(&path, 0o600)?;
-    let (report, sha256) = copy::copy(plaintext, has_trailer, dir, &db)?;
+    let copy::Copied { report, counted, sha256 } = copy::copy(plaintext, has_trailer, dir, &db, asking)?;
     let committed = rewrite::commit(&db, &report, &data.edits).map_err(|source| match source {
         RewriteError::Io { doing, source, .. } => Error::io(doing, path.display(), source),
         other => Error::new(Reason::Damaged, "the database could not be given its new members")
             .on("rewrite", path.display())
-            .because(other),
+            .because(other)
+            .at(Level::Booted),
     })?;
     // A file that a server had open goes on behind its last page; nothing there is of use to anybody.
     db.set_len(committed.db_bytes).map_err(|source| Error::io("cut", path.display(), source))?;
@@ -165,7 +196,7 @@ fn write(plaintext: &mut dyn Read, has_trailer: bool, dir: &Path, plan: &Restore
     for planned in data.dirs.iter().rev() {
         sync_dir(&dir.join(&planned.path))?;
     }
-    Ok(Written { report, sha256, committed: Committed { db_bytes, ..committed } })
+    Ok(Written { report, counted, sha256, committed: Committed { db_bytes, ..committed } })
 }
 
 fn create(path: &Path, mode: u32) -> Result<File> {

@@ -4,8 +4,14 @@ use crate::error::{Error, Reason, Result};
 use etcdfile::{FileSpill, Spill};
 use rustix::process::{Pid, Signal};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Between two looks at what is used.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Lower than anything that somebody waits for; not the lowest, so that a busy host does not starve a proof.
+const NICENESS: i32 = 10;
 
 /// Notes of a stream check that outgrew their memory: a nameless file, made when the first note needs it.
 pub struct Notes {
@@ -92,6 +98,18 @@ impl Scratch {
         Ok(scratch)
     }
 
+    /// Ends, with the reason, when more than `most` bytes are used in it.
+    pub async fn overrun(&self, most: u64) -> Error {
+        loop {
+            let used = used_bytes(&self.dir);
+            if used > most {
+                let text = format!("the proof wrote {used} bytes into its scratch, proof.scratch.max is {most}");
+                return Error::new(Reason::NoSpace, text).hint("raise proof.scratch.max, or prove to `sound`");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -122,11 +140,7 @@ impl Scratch {
 
     /// Removes everything in it. The end of a proof calls this and reports a failure; dropping is only the safety net.
     pub fn wipe(&self) -> Result<()> {
-        match std::fs::remove_dir_all(&self.dir) {
-            Ok(()) => Ok(()),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(Error::io("wipe", self.dir.display(), source)),
-        }
+        remove(&self.dir)
     }
 }
 
@@ -135,6 +149,41 @@ impl Drop for Scratch {
         if let Err(error) = self.wipe() {
             tracing::error!(%error, "plaintext may be left in the scratch dir: remove it by hand");
         }
+    }
+}
+
+/// Bytes that files take on the disk, in a dir and below; what vanishes meanwhile takes none.
+fn used_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => used_bytes(&entry.path()),
+        Ok(metadata) => metadata.blocks().saturating_mul(512),
+        Err(_) => 0,
+    });
+    bytes.fold(0, u64::saturating_add)
+}
+
+/// Removes a dir and everything in it.
+pub fn remove(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Ok(()) => Ok(()),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::io("wipe", dir.display(), source)),
+    }
+}
+
+/// Plaintext in memory must not end in a core dump, from now on and in whatever this process starts.
+pub fn no_core_dumps() -> Result<()> {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)
+        .map_err(|source| Error::io("turn off", "core dumps", source.into()))
+}
+
+/// Lets all other work on this host go before this thread's, and before what it starts. The kernel derives the priority
+/// of its disk work from that, where the disk's scheduler knows any.
+pub fn lower_this_thread() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "this thread could not be lowered");
     }
 }
 

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::{self, ClusterName, Config, Env, ProveWhen, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use crate::holdings::{Held, Holdings};
-use crate::keys::{self, Identities, Recipients, Signer, Trust};
+use crate::keys::{self, Comments, Identities, Recipients, Signer, Trust};
 use crate::proof::binary::{self, EtcdBinary};
 use crate::scratch;
 use crate::store::{Layout, Store};
@@ -107,6 +107,16 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// What it says of itself, where it is a recovery key.
+    pub fn comments(&self) -> Result<Comments> {
+        match self {
+            Identity::File(path) => Ok(Comments::of(&keys::read_secret("identity file", path)?)),
+            Identity::Text(text) => Ok(Comments::of(text)),
+        }
+    }
+}
+
 impl Access {
     pub fn from_config(config: &Config, env: &dyn Env) -> Result<Access> {
         if config.stores.is_empty() {
@@ -176,7 +186,18 @@ impl Access {
 
     /// Reads all stores at once; fails only where none could be read.
     pub async fn holdings(&self, clock: &dyn Clock) -> Result<Holdings> {
-        let catalogs = futures::future::join_all(self.places.iter().map(|place| place.catalog(clock))).await;
+        let mut catalogs = futures::future::join_all(self.places.iter().map(|place| place.catalog(clock))).await;
+        // A key that is revoked in one store is revoked in all.
+        let lists = catalogs.iter().flatten().filter_map(|catalog| catalog.trust_list.clone());
+        if let Some(latest) = lists.max_by_key(|list| list.n) {
+            for (place, catalog) in self.places.iter().zip(&mut catalogs) {
+                let behind = |found: &Catalog| found.trust_list.as_ref().is_none_or(|list| list.n < latest.n);
+                if catalog.as_ref().is_ok_and(behind) {
+                    place.reader()?.adopt(&latest);
+                    *catalog = place.catalog(clock).await;
+                }
+            }
+        }
         let held = |(place, catalog): (&Place, Result<Catalog>)| Held {
             name: place.name().to_owned(),
             url: place.url().to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::catalog::wish::{About, Ack};
-use crate::catalog::{Catalog, Trusted};
+use crate::catalog::{Catalog, Trusted, Wrong, history};
 use crate::config::{Config, ProveWhen};
 use crate::copy;
 use crate::holdings::{Held, Holdings};
@@ -72,6 +72,8 @@ pub struct Restorable {
     pub level: Level,
     pub proven_at: DateTime<Utc>,
     pub took_seconds: f64,
+    /// From the start of a restore to etcd's first answer, by the newest proof that booted one.
+    pub restore_seconds: Option<f64>,
 }
 
 /// Something that a person has to look at.
@@ -86,8 +88,21 @@ pub struct Finding {
 }
 
 /// Every kind there is, so that its series exist before anything is found.
-pub const FINDING_KINDS: [&str; 8] =
-    ["proof_failed", "diverged", "alarm", "unsigned", "history_broken", "missing", "store_behind", SHRUNK];
+pub const FINDING_KINDS: [&str; 10] = [
+    "proof_failed",
+    "diverged",
+    "alarm",
+    "unsigned",
+    "history_broken",
+    "missing",
+    "damaged",
+    "late",
+    "store_behind",
+    SHRUNK,
+];
+
+/// Those that say that the store's history is not whole: what `lifeboat verify` is about.
+pub const HISTORY: [&str; 5] = ["unsigned", "history_broken", "missing", "damaged", "late"];
 
 /// The newest backup holds far less than the one before it: prune waits until a person has looked.
 pub const SHRUNK: &str = "shrunk";
@@ -189,10 +204,15 @@ impl Finding {
         Finding { kind: SHRUNK, what, hint, about: Some(entry.finding(SHRUNK)) }
     }
 
+    /// Whether it is about this backup or one of its objects.
+    pub fn speaks_of(&self, id: &BackupId) -> bool {
+        self.about.as_ref().is_some_and(|about| about.subject.contains(id.as_str()))
+    }
+
     /// Names the store, where the finding is one store's own.
     fn in_store(self, name: &str) -> Finding {
         match self.kind {
-            "proof_failed" | "missing" | "unsigned" | SHRUNK => {
+            "proof_failed" | "missing" | "damaged" | "late" | "unsigned" | "history_broken" | SHRUNK => {
                 Finding { what: format!("in store {name}: {}", self.what), ..self }
             }
             _ => self,
@@ -285,7 +305,8 @@ fn shrunk(catalog: &Catalog, plan: Option<&Plan>) -> Vec<Finding> {
 /// their proof. What nobody signed is no part of it, and could otherwise freeze prune at anybody's wish.
 fn history_findings(catalog: &Catalog, required: Level) -> Vec<String> {
     let (open, _) = judged(findings(catalog, required), &catalog.acks);
-    let contradicts = |finding: &Finding| matches!(finding.kind, "history_broken" | "missing" | "proof_failed");
+    let contradicts =
+        |finding: &Finding| matches!(finding.kind, "history_broken" | "missing" | "damaged" | "proof_failed");
     open.into_iter().filter(contradicts).map(|finding| finding.what).collect()
 }
 
@@ -297,6 +318,7 @@ fn restorable(entry: &Trusted, required: Level) -> Option<Restorable> {
             level,
             proven_at: at,
             took_seconds,
+            restore_seconds: entry.verdicts.iter().rev().find_map(|verdict| verdict.learnt.restore_seconds),
         }),
         _ => None,
     }
@@ -333,36 +355,8 @@ fn judged(all: Vec<Finding>, acks: &[Ack]) -> (Vec<Finding>, Vec<(Finding, Ack)>
 }
 
 fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = catalog.trusted.iter().flat_map(|entry| of_entry(entry, required)).collect();
     let mut add = |kind, about: About, what, hint| findings.push(Finding { kind, what, hint, about: Some(about) });
-    for entry in &catalog.trusted {
-        let id = entry.id();
-        if let Standing::Failed { level, at } = entry.standing(required) {
-            let what = format!("backup {id} failed its proof at {level}, {}", at.format("%Y-%m-%d %H:%M"));
-            add(
-                "proof_failed",
-                entry.finding("proof_failed"),
-                what,
-                "see `lifeboat show` for the step that failed; the backups before it are untouched",
-            );
-        }
-        if !entry.present {
-            add(
-                "missing",
-                entry.finding("missing"),
-                format!("the data of backup {id} is missing from the store"),
-                "it cannot be restored; find out who deleted it",
-            );
-        }
-        if let Some(what) = diverged(&entry.manifest) {
-            add(
-                "diverged",
-                entry.finding("diverged"),
-                format!("backup {id}: {what}"),
-                "one member's data is not the others': `etcdctl endpoint hashkv --cluster` shows whose; replace that member",
-            );
-        }
-    }
     // An alarm that a later backup no longer saw is over.
     for (newest, alarm) in
         catalog.newest().iter().flat_map(|entry| entry.manifest.etcd.alarms.iter().map(move |a| (entry, a)))
@@ -371,18 +365,90 @@ fn findings(catalog: &Catalog, required: Level) -> Vec<Finding> {
         add("alarm", about, format!("etcd raised {alarm} when the newest backup was taken"), alarm_hint(alarm));
     }
     for untrusted in &catalog.untrusted {
-        let what = format!("backup {} does not count: {}", untrusted.id, untrusted.why);
+        let nature = history::nature(&untrusted.why);
+        let what = format!("backup {} does not count, {nature}: {}", untrusted.id, untrusted.why);
         let about = About::new("unsigned", format!("{}/backups/{}/manifest.json", catalog.cluster, untrusted.id));
         add("unsigned", about, what, trust_hint(&untrusted.why));
     }
     for stray in &catalog.strays {
-        let what = format!("{} does not count: {}", stray.path, stray.why);
+        let what = format!("{} does not count, {}: {}", stray.path, history::nature(&stray.why), stray.why);
         add("unsigned", About::new("unsigned", stray.path.clone()), what, trust_hint(&stray.why));
     }
-    for id in &catalog.missing_parents {
-        let what = format!("backup {id} is named by a later one, but is gone without a signed tombstone");
-        let about = About::new("history_broken", id.to_string());
-        add("history_broken", about, what, "somebody or something else deleted it; check who may delete in this store");
+    for found in catalog.contradictions() {
+        add("history_broken", About::new("history_broken", found.subject()), found.to_string(), found.hint());
+    }
+    if let Some(n) = catalog.lost_list {
+        let what = format!("trust list {n} is gone: a key that it revoked may count again");
+        let about = About::new("history_broken", format!("{}/trust/{n}.json", catalog.cluster));
+        add("history_broken", about, what, "find out who deleted it, and write the next one: `lifeboat keyring trust`");
+    }
+    findings
+}
+
+fn utc(at: DateTime<Utc>) -> impl std::fmt::Display {
+    at.format("%Y-%m-%d %H:%M UTC")
+}
+
+/// What one backup says against itself, and what its verdicts do.
+fn of_entry(entry: &Trusted, required: Level) -> Vec<Finding> {
+    let (id, mut findings) = (entry.id(), Vec::new());
+    let mut add = |kind, what, hint| findings.push(Finding { kind, what, hint, about: Some(entry.finding(kind)) });
+    if let Standing::Failed { level, at } = entry.standing(required) {
+        let what = format!("backup {id} failed its proof at {level}, {}", at.format("%Y-%m-%d %H:%M"));
+        add("proof_failed", what, "see `lifeboat show` for the step that failed; the backups before it are untouched");
+    }
+    if let Some(late) = entry.late() {
+        let what = format!(
+            "backup {id} came late: it claims {}, was not in this store at {} and was found there at {}",
+            utc(entry.manifest.captured_at),
+            utc(late.looked_at),
+            utc(late.found_at)
+        );
+        add(
+            "late",
+            what,
+            "find out who put it there; if it was you (`lifeboat copy`), accept it: until then it is no default choice",
+        );
+    }
+    if let Some(what) = diverged(&entry.manifest) {
+        add(
+            "diverged",
+            format!("backup {id}: {what}"),
+            "one member's data is not the others': `etcdctl endpoint hashkv --cluster` shows whose; replace that member",
+        );
+    }
+    findings.extend(amiss(entry));
+    findings
+}
+
+/// Of a backup's objects those that are gone, and those of another size.
+fn amiss(entry: &Trusted) -> Vec<Finding> {
+    let id = entry.id();
+    let (mut missing, mut damaged) = (Vec::new(), Vec::new());
+    for amiss in &entry.amiss {
+        let what = amiss.what;
+        match amiss.wrong {
+            Wrong::Missing => missing.push(what.to_owned()),
+            Wrong::Bytes { found, signed } => damaged.push(format!("{what} of {found} bytes instead of {signed}")),
+            Wrong::Differs => damaged.push(format!("other {what}, of the same size")),
+        }
+    }
+    if missing.is_empty() && damaged.is_empty() && !entry.present {
+        missing.push("data".to_owned());
+    }
+    let mut findings = Vec::new();
+    let mut add = |kind, what, hint| findings.push(Finding { kind, what, hint, about: Some(entry.finding(kind)) });
+    if !missing.is_empty() {
+        let what = format!("the {} of backup {id} is missing from the store", missing.join(" and "));
+        add("missing", what, "it cannot be restored; find out who deleted it");
+    }
+    if !damaged.is_empty() {
+        let what = format!("backup {id} is not what its signed manifest says: {}", damaged.join("; "));
+        add(
+            "damaged",
+            what,
+            "it was cut or written over, and cannot be restored; find out who may write in this store",
+        );
     }
     findings
 }
@@ -415,6 +481,10 @@ fn trust_hint(why: &Distrust) -> &'static str {
         Distrust::NoKey(_) | Distrust::WrongKey(_) => {
             "add the signer's public key under keys.trusted_keys, if it is yours"
         }
+        Distrust::Revoked { .. } => {
+            "if you know it to be good, vouch for it: `lifeboat keyring trust --vouch BACKUP`; else somebody used that key"
+        }
+        Distrust::OutsideValidity { .. } => "rotate the key: its validity stands in the config or the trust list",
         Distrust::FromTheFuture(_) => "set the clock of whoever wrote it; it counts for nothing until then",
         Distrust::NotAllowed(_) => {
             "only the operator's key may release, accept or ask for a deletion; find out who tried"

@@ -1,10 +1,12 @@
-//! Writing what a person wants into one store: holds, releases, acknowledgements. Each is a new signed object.
+//! Writing what a person wants into one store: holds, releases, acknowledgements, trust lists. Each is a new signed object.
 
+use crate::catalog::trust_list::{Content, TrustList};
 use crate::catalog::wish::{About, Ack, Hold, HoldAction};
 use crate::catalog::{Reader, Trusted, note};
 use crate::error::{Error, Result};
 use crate::keys::Signer;
 use crate::scratch;
+use crate::store::Layout;
 use chrono::{DateTime, Utc};
 
 /// Holds a backup at `now`, until it is released or `until`.
@@ -70,4 +72,24 @@ pub async fn ack(
     };
     note::prepare(&ack, &key, signer)?.store_and_check(reader.store()).await?;
     Ok(ack)
+}
+
+/// Signs trust list number `n`, the same bytes for every store.
+pub fn trust_list(
+    layout: &Layout,
+    signer: &Signer,
+    n: u32,
+    content: Content,
+    now: DateTime<Utc>,
+) -> Result<note::Prepared> {
+    let key = layout.trust_list(n);
+    let list = TrustList {
+        binding: note::binding::<TrustList>(layout, &key, signer),
+        n,
+        at: now,
+        keys: content.keys,
+        manifests: content.manifests,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    note::prepare(&list, &key, signer)
 }

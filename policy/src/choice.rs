@@ -2,7 +2,8 @@
 //!
 //! By default the newest proven backup of the newest lineage. Anything else must be named, and what speaks against it must
 //! be consented to, each by its own word: `unproven` (no proof, or a failed one), `diverged` (its cluster contradicts it, so no
-//! proof counts), `older` (a newer proven one exists), `unverified` (nothing trusted vouches for it).
+//! proof counts), `older` (a newer proven one exists), `late` (it came long after the time it claims), `unverified` (nothing
+//! trusted vouches for it).
 
 mod text;
 
@@ -28,6 +29,19 @@ pub struct Candidate {
     pub standing: Standing,
     /// Whether its manifest carries a trusted signature.
     pub trusted: Trusted,
+    /// Whether it came into the store long after the time it claims, and nobody accepted that: see [`crate::late`].
+    pub late: bool,
+}
+
+impl Candidate {
+    /// How much it may decide for others: nothing vouches for it, it is late, or neither.
+    fn weight(&self) -> u8 {
+        match (self.trusted.is_yes(), self.late) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => 2,
+        }
+    }
 }
 
 /// Whether a trusted key vouches for a backup.
@@ -65,6 +79,8 @@ pub struct Allow {
     pub diverged: bool,
     /// A backup older than the newest proven one.
     pub older: bool,
+    /// A backup that came long after the time it claims.
+    pub late: bool,
     /// A backup that no trusted key vouches for.
     pub unverified: bool,
 }
@@ -101,7 +117,7 @@ pub enum RefusalKind {
     NoBackup,
     /// There are backups, but none that is taken without being named.
     NotUsable,
-    /// It may be restored after consent to each of these: `unproven`, `diverged`, `older`, `unverified`.
+    /// It may be restored after consent to each of these: `unproven`, `diverged`, `older`, `late`, `unverified`.
     NeedsConsent {
         /// The words for `--allow` that are missing.
         missing: Vec<&'static str>,
@@ -112,8 +128,8 @@ pub enum RefusalKind {
 ///
 /// Order is (lineage, revision, capture time). How new a lineage is says its latest capture time that is not ahead of `now`
 /// (if all are, its latest): lineages have no order of their own. A backup dated in the future is not hidden, only named:
-/// when a cluster is down, a wrong clock is no reason to lose its newest state. Backups that nothing vouches for decide
-/// nothing for others, unless there are no others.
+/// when a cluster is down, a wrong clock is no reason to lose its newest state. Backups that nothing vouches for, and late
+/// ones, decide nothing for others, unless there are no others.
 ///
 /// # Errors
 /// [`Refusal`] says what is missing and what to do next.
@@ -143,14 +159,14 @@ impl<'a> Field<'a> {
         for candidate in candidates {
             by_id.entry(&candidate.id).or_insert(candidate);
         }
-        let mut ranks: BTreeMap<&str, (bool, bool, DateTime<Utc>)> = BTreeMap::new();
+        let mut ranks: BTreeMap<&str, (u8, bool, DateTime<Utc>)> = BTreeMap::new();
         for c in by_id.values() {
-            let rank = (c.trusted.is_yes(), !moment::is_future(c.captured_at, now), c.captured_at);
+            let rank = (c.weight(), !moment::is_future(c.captured_at, now), c.captured_at);
             let known = ranks.entry(&c.lineage).or_insert(rank);
             *known = rank.max(*known);
         }
-        // Which lineage is newest: trusted before untrusted, then by time, where only a lineage's own present counts.
-        let rank = |lineage: &str| ranks.get(lineage).map(|(trusted, _, latest)| (*trusted, *latest));
+        // Which lineage is newest: by those that may decide, then by time, where only a lineage's own present counts.
+        let rank = |lineage: &str| ranks.get(lineage).map(|(weight, _, latest)| (*weight, *latest));
         let short = short_len(by_id.keys().copied());
         let mut all: Vec<&Candidate> = by_id.into_values().collect();
         all.sort_by_key(|c| Reverse((rank(&c.lineage), &c.lineage, c.revision, c.captured_at, &c.id)));
@@ -158,10 +174,10 @@ impl<'a> Field<'a> {
         Field { all, lineage, short, now }
     }
 
-    /// The backups that may decide for others: those that something vouches for, or all if there are none such.
+    /// The backups that may decide for others: those of the most weight that there is.
     fn vouched(&self) -> impl Iterator<Item = &'a Candidate> {
-        let none = !self.all.iter().any(|c| c.trusted.is_yes());
-        self.all.iter().copied().filter(move |c| none || c.trusted.is_yes())
+        let most = self.all.iter().map(|c| c.weight()).max();
+        self.all.iter().copied().filter(move |c| Some(c.weight()) == most)
     }
 
     fn current(&self) -> impl Iterator<Item = &'a Candidate> {
@@ -190,6 +206,7 @@ impl<'a> Field<'a> {
             ("diverged", diverged, allow.diverged),
             ("unproven", !diverged && !wanted.standing.is_proven(), allow.unproven),
             ("older", self.is_older(wanted), allow.older),
+            ("late", wanted.late, allow.late),
             ("unverified", !wanted.trusted.is_yes(), allow.unverified),
         ];
         needs.into_iter().filter(|(_, needed, allowed)| *needed && !allowed).map(|(word, _, _)| word).collect()
@@ -205,7 +222,7 @@ impl<'a> Field<'a> {
 
     fn default(&self, allow: Allow) -> Result<&'a Candidate, Refusal> {
         match self.newest_proven() {
-            Some(newest) if newest.trusted.is_yes() || allow.unverified => Ok(newest),
+            Some(newest) if (newest.trusted.is_yes() || allow.unverified) && (!newest.late || allow.late) => Ok(newest),
             _ if self.all.is_empty() => Err(self.no_backup()),
             _ => Err(self.none_by_default()),
         }

@@ -10,6 +10,8 @@
 //! | [`proof`] | what the verdicts on a backup come to, and which proofs are due |
 //! | [`equality`] | whether the live members agree with a backup |
 //! | [`hold`] | whether a person holds a backup |
+//! | [`late`] | whether a backup came long after its time |
+//! | [`trust`] | whether what a key signed counts |
 //! | [`retention`] | which backups stay, which go, and why |
 //! | [`schedule`] | when the next run is due |
 //! | [`duty`] | which of several agents serves it |
@@ -28,9 +30,11 @@ pub mod equality;
 pub mod freshness;
 pub mod hold;
 pub mod id;
+pub mod late;
 pub mod proof;
 pub mod retention;
 pub mod schedule;
 pub mod span;
+pub mod trust;
 
 mod moment;

@@ -10,7 +10,8 @@
 //! - failed and unproven backups never take the place of a proven one (see the rules below);
 //! - a backup that a person asked to have deleted counts for no rule, and goes unless one of the lines above keeps it
 //!   (`min_age` does not);
-//! - backups dated in the future stay and change nothing for others;
+//! - backups dated in the future stay and change nothing for others; nor do late ones, which stay until a person asks for
+//!   their deletion and count for no budget;
 //! - a plan that marks and deletes more than `max_deletions` is refused whole.
 //!
 //! **How a rule counts.** `daily: 14` keeps one backup of each of the newest 14 days that have one: the newest proven of
@@ -162,6 +163,8 @@ pub struct Facts {
     pub db_bytes: u64,
     /// The backups that its writer saw as the newest.
     pub parents: Vec<BackupId>,
+    /// Whether it came into the store long after the time it claims, and nobody accepted that: see [`crate::late`].
+    pub late: bool,
 }
 
 impl Facts {

@@ -33,12 +33,12 @@ fn a_truncated_object_is_refused_by_restore_and_condemned_by_a_proof() {
     std::fs::write(&blob, &bytes[..bytes.len() - 100]).unwrap();
     restore_is_refused(&world, "damaged", &[&older, "bytes where the signed manifest says", "use another backup"]);
     let failed = world.run(&["prove", &older]).expect_code(10);
-    assert!(failed.stdout.contains("failed at booted") && failed.stderr.contains("failed its proof"), "{failed:?}");
+    assert!(failed.stdout.contains("failed at stored") && failed.stderr.contains("failed its proof"), "{failed:?}");
     let listed = world.json(&["list", "--state", "failed"]);
     assert_eq!(listed["backups"][0]["id"], json!(older));
     assert_eq!(listed["backups"][0]["stores"][0]["present"], false, "its size is not the signed one");
     let found = world.run(&["status"]).expect_code(11);
-    for words in ["NOT restorable", "FINDING proof_failed", "FINDING missing"] {
+    for words in ["NOT restorable", "FINDING proof_failed", "FINDING damaged"] {
         assert!(found.stdout.contains(words), "{words} is missing in:\n{}", found.stdout);
     }
     std::fs::write(&blob, &bytes).unwrap();

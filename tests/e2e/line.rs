@@ -111,7 +111,7 @@ fn the_proof_boots(world: &World, entry: &Value, from: Etcd) {
     assert!(proof["etcd_version"].as_str().is_some_and(|version| version.starts_with(from.line())), "{proof:#}");
     let steps: Vec<&str> =
         proof["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect();
-    assert_eq!(steps, ["restored", "booted", "restarted"]);
+    assert_eq!(steps, ["stored", "opened", "sound", "restored", "booted", "restarted", "rehearsed"]);
     for step in proof["steps"].as_array().unwrap() {
         assert!(step["took_seconds"].as_f64().is_some_and(|took| took > 0.0) && step["found"] != "", "{step}");
     }

@@ -10,6 +10,7 @@ pub mod binary;
 pub mod bucket;
 pub mod fake_etcd;
 pub mod fault_store;
+pub mod forge;
 pub mod gate;
 pub mod gcs;
 pub mod objects;

@@ -14,6 +14,7 @@ use lifeboat::catalog::{Captured, Catalog, Draft, Reader, Trusted, note, place, 
 use lifeboat::config::{ClusterName, Role};
 use lifeboat::digest::Digest;
 use lifeboat::error::{Error, Reason, Result};
+use lifeboat::keys::Comments;
 use lifeboat::keys::generate::{KeyRole, generate};
 use lifeboat::keys::{Identities, Recipients, Signer, Trust};
 use lifeboat::prune::{self, Pruner};
@@ -47,7 +48,7 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) async fn prepare() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        generate(KeyRole::All, dir.path(), None, None).expect("keys can be made");
+        generate(KeyRole::All, dir.path(), Comments::default()).expect("keys can be made");
         let mut trust = Trust::default();
         for (role, name) in
             [(Role::Backup, "backup"), (Role::Prove, "prove"), (Role::Prune, "prune"), (Role::Operator, "operator")]
@@ -151,6 +152,7 @@ impl Ground {
             took_seconds: 1.0,
             agent_version: "0".to_owned(),
             etcd_version: None,
+            learnt: Default::default(),
         };
         let prepared = note::prepare(&verdict, &key, &signer).expect("it can be signed");
         prepared.store(store).await.expect("a store without faults takes it");
@@ -241,7 +243,7 @@ impl Ground {
             plaintext.read_to_end(&mut whole).map_err(|source| Error::new(Reason::Damaged, "cut").because(source))?;
             Ok(Digest::of(&whole))
         };
-        fetch::opened(store, &self.layout, entry, identities, sink, &|_| {}).await
+        fetch::opened(store, &self.layout, entry, identities, sink, false, &|_| {}).await
     }
 }
 

@@ -157,12 +157,12 @@ pub(crate) fn seams(path: &str, text: &str) -> Vec<Finding> {
 }
 
 /// The line of DESIGN section 1; each stage may use what stands left of it.
-const STAGES: [&str; 11] =
-    ["capture", "seal", "store", "catalog", "wish", "holdings", "fetch", "copy", "restore", "proof", "prune"];
+const STAGES: [&str; 12] =
+    ["capture", "seal", "store", "catalog", "wish", "holdings", "fetch", "copy", "reseal", "restore", "proof", "prune"];
 /// Small modules that every stage may use, and that use only each other.
-const SEAMS: [&str; 7] = ["clock", "config", "digest", "error", "keys", "scratch", "spool"];
+const SEAMS: [&str; 8] = ["clock", "config", "digest", "error", "glob", "keys", "scratch", "spool"];
 /// What the composers share: they look at stages, and no stage knows of them.
-const FRAME: [&str; 5] = ["doctor", "http", "metrics", "setup", "summary"];
+const FRAME: [&str; 6] = ["doctor", "http", "metrics", "setup", "summary", "verify"];
 /// What composes all; nothing else may use it.
 const COMPOSERS: [&str; 4] = ["cli", "daemon", "lib", "main"];
 

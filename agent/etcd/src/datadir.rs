@@ -123,7 +123,7 @@ pub fn plan(me: &str, members: &[MemberSpec], token: &str, bump: Option<u64>) ->
         db: PathBuf::from("member/snap/db"),
         member_id,
         cluster_id,
-        edits: Edits { members, consistent_index, term: wal::FIRST_TERM, bump },
+        edits: Edits { members, consistent_index, term: wal::FIRST_TERM, bump, disable_auth: false },
     })
 }
 

@@ -25,6 +25,8 @@ pub struct Edits {
     /// Revisions to skip. The database then is at `revision + bump`, and compacted there, so that every watch on the
     /// lost future fails with "compacted" and clients list again instead of believing it.
     pub bump: Option<u64>,
+    /// Whether users and roles are to be enforced no longer.
+    pub disable_auth: bool,
 }
 
 /// What was changed.

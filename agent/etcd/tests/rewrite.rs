@@ -18,7 +18,13 @@ fn check(bytes: &[u8]) -> Report {
 
 fn edits(members: usize, bump: Option<u64>) -> Edits {
     let member = |n: usize| NewMember::new(&format!("m{n}"), &[format!("https://10.0.0.{n}:2380")], "token");
-    Edits { members: (1..=members).map(member).collect(), consistent_index: members as u64, term: 1, bump }
+    Edits {
+        members: (1..=members).map(member).collect(),
+        consistent_index: members as u64,
+        term: 1,
+        bump,
+        disable_auth: false,
+    }
 }
 
 /// Commits, and checks that the result is what was asked for and otherwise what there was.

@@ -416,3 +416,31 @@ fn a_file_whose_digest_differs_is_not_sound_and_has_no_hash() {
     assert!(report.findings.iter().any(|finding| finding.what.contains("digest")), "{:?}", report.findings);
     assert_eq!((report.sound(), report.hash_kv), (false, None));
 }
+
+#[test]
+fn living_keys_are_counted_by_the_class_of_their_newest_record() {
+    // The class is the first byte of the value.
+    let class = |_: &[u8], value: &[u8]| value.first().map_or(0, |byte| u32::from(*byte));
+    let records = vec![
+        put(2, 0, "a", 2, 1, b"\x01", 0),
+        put(3, 0, "b", 3, 1, b"\x01", 0),
+        put(4, 0, "a", 2, 2, b"\x02", 0),
+        put(5, 0, "c", 5, 1, b"\x02", 0),
+        put(6, 0, "d", 6, 1, b"\x03", 0),
+        del(7, 0, "d"),
+        put(8, 0, "e", 8, 1, b"", 0),
+    ];
+    for (per_leaf, inline_key, budget) in [(1, false, BUDGET), (3, false, 0), (30, true, BUDGET)] {
+        let db = Db { records: records.clone(), per_leaf, per_branch: 2, inline_key, ..Db::default() };
+        let spill = FileSpill::new(tempfile::tempfile().unwrap());
+        let mut check = StreamCheck::classifying(spill, budget, class);
+        check.feed(&db.build()).unwrap();
+        let checked = check.into_checked().unwrap();
+        assert_eq!(checked.report().findings, []);
+        assert_eq!(checked.keys_by_class().unwrap().into_iter().collect::<Vec<_>>(), [(1, 1), (2, 2)]);
+        assert_eq!(
+            checked.hash_kv(8, -1).unwrap().unwrap().hash,
+            hashes(records.clone(), None, &[(8, -1)])[0].unwrap()
+        );
+    }
+}

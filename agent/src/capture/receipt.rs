@@ -1,9 +1,11 @@
 //! Understanding a snapshot while it passes: trailer, page tree, revision. Used on the way in, and again on the way out.
 
+use super::census::{Ask, Census, Counted};
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use crate::scratch::Notes;
 use etcdfile::{CheckError, Checked, Report, StreamCheck, Trailed, TrailerError, Verified};
+use lifeboat_policy::proof::Level;
 use std::path::Path;
 
 /// Notes on records are kept in memory up to this many bytes, then in a scratch file.
@@ -13,6 +15,7 @@ const NOTES_BUDGET_BYTES: usize = 8 << 20;
 #[derive(Clone, Debug)]
 pub struct CaptureReceipt {
     pub report: Report,
+    pub counted: Counted,
     /// Database and trailer together.
     pub stream_bytes: u64,
     pub stream_sha256: Digest,
@@ -28,6 +31,8 @@ pub struct Observer {
 pub struct Verdict {
     pub checked: Checked<Notes>,
     pub trailer: Trailer,
+    /// Empty where the database is not sound.
+    pub counted: Counted,
 }
 
 /// Whether the bytes ended in their own digest.
@@ -47,8 +52,13 @@ impl Observer {
 
     /// As `new`, for the bytes of a database file without the digest that a snapshot ends with.
     pub fn of_database(notes_dir: &Path) -> Self {
-        let check = StreamCheck::new(Notes::new(notes_dir), NOTES_BUDGET_BYTES);
-        Observer { summing: Summing { trailed: None }, understanding: Understanding { check } }
+        Observer { summing: Summing { trailed: None }, understanding: Understanding::new(notes_dir, Ask::default()) }
+    }
+
+    /// Counts what is asked for, too. To be said before the first bytes.
+    pub fn asking(mut self, notes_dir: &Path, ask: Ask) -> Self {
+        self.understanding = Understanding::new(notes_dir, ask);
+        self
     }
 
     /// Takes the next bytes and hands the database's own on to `emit`, without the trailer.
@@ -83,18 +93,12 @@ impl Observer {
         };
         let verdict = self.verdict().map_err(again)?;
         let whole = !matches!(verdict.trailer, Trailer::Broken(_));
-        let (checked, verified) = verdict.sound().map_err(|error| match whole {
+        let (receipt, checked) = verdict.receipted().map_err(|error| match whole {
             true => error.hint(
                 "this member's own file is damaged: compare the members with `etcdctl endpoint hashkv`, then replace it",
             ),
             false => again(error),
         })?;
-        let verified = verified.ok_or_else(|| Error::new(Reason::Internal, "a database alone gives no receipt"))?;
-        let receipt = CaptureReceipt {
-            report: checked.report().clone(),
-            stream_bytes: verified.db_bytes + etcdfile::trailer::TRAILER_BYTES as u64,
-            stream_sha256: Digest::from_bytes(verified.stream_sha256),
-        };
         Ok((receipt, checked))
     }
 
@@ -159,9 +163,16 @@ impl Summed {
 /// The half that understands.
 pub struct Understanding {
     check: StreamCheck<Notes>,
+    census: Census,
 }
 
 impl Understanding {
+    fn new(notes_dir: &Path, ask: Ask) -> Understanding {
+        let census = Census::new(ask);
+        let check = StreamCheck::classifying(Notes::new(notes_dir), NOTES_BUDGET_BYTES, census.classifier());
+        Understanding { check, census }
+    }
+
     pub fn feed(&mut self, database: &[u8]) -> Result<()> {
         self.check.feed(database).map_err(|source| Error::io("keep notes on", "the snapshot", source))
     }
@@ -174,17 +185,49 @@ impl Understanding {
                     Trailer::Matches(_) => checked.hold_to_snapshot(None),
                     Trailer::Broken(error) => checked.hold_to_snapshot(Some(error)),
                 }
-                Ok(Verdict { checked, trailer })
+                let counted = match checked.report().sound() {
+                    true => self.census.counted(&checked.keys_by_class().map_err(unreadable_notes)?),
+                    false => Counted::default(),
+                };
+                Ok(Verdict { checked, trailer, counted })
             }
             // Bytes that are no database for want of their end are told by the end.
             Err(CheckError::NoMeta { .. }) if matches!(trailer, Trailer::Broken(_)) => Err(cut(trailer)),
-            Err(CheckError::Spill(source)) => Err(Error::io("keep notes on", "the snapshot", source)),
-            Err(source) => Err(damaged("the snapshot's pages cannot be read".to_owned()).because(source)),
+            Err(error) => Err(unreadable_notes(error)),
+        }
+    }
+}
+
+impl Trailer {
+    /// The digest that matched, where there was to be one.
+    pub fn verified(self) -> Result<Verified> {
+        match self {
+            Trailer::Matches(verified) => Ok(verified),
+            Trailer::Absent => Err(Error::new(Reason::Internal, "a database alone gives no receipt")),
+            Trailer::Broken(source) => Err(cut(Trailer::Broken(source))),
         }
     }
 }
 
 impl Verdict {
+    /// Proof that a whole, sound snapshot passed.
+    pub fn receipt(self) -> Result<CaptureReceipt> {
+        self.receipted().map(|(receipt, _)| receipt)
+    }
+
+    fn receipted(self) -> Result<(CaptureReceipt, Checked<Notes>)> {
+        let counted = self.counted.clone();
+        let (checked, verified) = self.sound()?;
+        let verified = verified.ok_or_else(|| Error::new(Reason::Internal, "a database alone gives no receipt"))?;
+        let receipt = CaptureReceipt {
+            report: checked.report().clone(),
+            counted,
+            stream_bytes: verified.db_bytes + etcdfile::trailer::TRAILER_BYTES as u64,
+            stream_sha256: Digest::from_bytes(verified.stream_sha256),
+        };
+        Ok((receipt, checked))
+    }
+
     /// The checked database and its digest, or the reason why it is not to be used.
     pub fn sound(self) -> Result<(Checked<Notes>, Option<Verified>)> {
         let verified = match self.trailer {
@@ -203,8 +246,15 @@ fn damaged(what: String) -> Error {
     Error::new(Reason::Damaged, what).on("check", "the snapshot")
 }
 
+fn unreadable_notes(error: CheckError) -> Error {
+    match error {
+        CheckError::Spill(source) => Error::io("keep notes on", "the snapshot", source),
+        other => damaged("the snapshot's pages cannot be read".to_owned()).because(other).at(Level::Sound),
+    }
+}
+
 fn cut(trailer: Trailer) -> Error {
-    let error = damaged("the snapshot is not what etcd sent".to_owned());
+    let error = damaged("the snapshot is not what etcd sent".to_owned()).at(Level::Opened);
     match trailer {
         Trailer::Broken(source) => error.because(source),
         Trailer::Absent | Trailer::Matches(_) => error,
@@ -214,5 +264,5 @@ fn cut(trailer: Trailer) -> Error {
 fn unsound(report: &Report) -> Error {
     let first: Vec<String> = report.findings.iter().take(3).map(|finding| finding.what.clone()).collect();
     let text = format!("the database is not sound, {} findings: {}", report.findings.len(), first.join("; "));
-    damaged(text)
+    damaged(text).at(Level::Sound)
 }

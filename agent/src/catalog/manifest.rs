@@ -1,5 +1,7 @@
 //! The signed JSON objects: what a backup is, what a proof found, what is to be deleted. Fields: `agent/docs/objects.md`.
 
+use super::seen::{Late, Seen};
+use crate::capture::{EncryptionKey, KeyCount};
 use crate::config::Role;
 use crate::digest::Digest;
 use chrono::{DateTime, Utc};
@@ -26,6 +28,12 @@ pub trait Signed: Serialize + for<'de> Deserialize<'de> {
     fn binding(&self) -> &Binding;
     /// The backup it is or speaks of, which its path must name; an acknowledgement speaks of a finding.
     fn id(&self) -> Option<&BackupId>;
+
+    /// Its own date, which is its signer's claim.
+    fn at(&self) -> DateTime<Utc>;
+
+    /// Whether others can vouch for it, so that it counts when its signer's key is revoked.
+    const OUTLIVES_ITS_KEY: bool = false;
 
     /// Whether one of those roles may say just this.
     fn may(&self, _role: Role) -> bool {
@@ -56,6 +64,9 @@ pub struct Manifest {
     pub finished_at: DateTime<Utc>,
     pub etcd: EtcdFacts,
     pub db: DbFacts,
+    /// The keys of the API server's encryption at rest that living values need; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_at_rest: Option<Vec<EncryptionKey>>,
     pub equality: Equality,
     /// Why no proof can make this backup proven: it stands against most of its cluster, or against its own source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +83,12 @@ pub struct Manifest {
     pub agent_version: String,
     /// Every trusted head that the writer saw.
     pub parents: Vec<Parent>,
+    /// The backup that the operator opened and sealed again for other recipients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resealed_from: Option<Parent>,
+    /// The trust list that the writer saw, where there was one: one that is gone later was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_list: Option<u32>,
 }
 
 /// Whom the snapshot was taken from.
@@ -195,12 +212,21 @@ pub struct Parent {
 
 impl Signed for Manifest {
     const KIND: &'static str = "lifeboat/manifest/v1";
-    const ROLES: &'static [Role] = &[Role::Backup];
+    const ROLES: &'static [Role] = &[Role::Backup, Role::Operator];
+    const OUTLIVES_ITS_KEY: bool = true;
+    fn at(&self) -> DateTime<Utc> {
+        self.finished_at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }
     fn id(&self) -> Option<&BackupId> {
         Some(&self.id)
+    }
+
+    /// A backup is the agent's; one that was sealed anew out of another the operator's.
+    fn may(&self, role: Role) -> bool {
+        self.resealed_from.is_some() == (role == Role::Operator)
     }
 }
 
@@ -221,6 +247,34 @@ pub struct Verdict {
     pub agent_version: String,
     /// The etcd that was booted, where one was.
     pub etcd_version: Option<String>,
+    #[serde(flatten)]
+    pub learnt: Learnt,
+}
+
+/// What else a proof learnt; older agents did not look.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// The keys of the API server's encryption at rest that a restore will need, as the opened bytes say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_at_rest: Option<Vec<EncryptionKey>>,
+    /// Living keys by the first segments of their path, the most frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_counts: Vec<KeyCount>,
+    /// Of a failure the level that the backup did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Level>,
+    /// Seconds from the start of the restore to etcd's first answer, where an etcd was booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_seconds: Option<f64>,
+    /// What a person should know of a backup that is nevertheless good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The store's catalog as the prover saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Seen>,
+    /// That the backup came into this store long after the time it claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Late>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -233,6 +287,9 @@ pub struct Step {
 impl Signed for Verdict {
     const KIND: &'static str = "lifeboat/verdict/v1";
     const ROLES: &'static [Role] = &[Role::Prove];
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }
@@ -263,6 +320,9 @@ pub struct Tombstone {
 impl Signed for Tombstone {
     const KIND: &'static str = "lifeboat/tombstone/v1";
     const ROLES: &'static [Role] = &[Role::Prune, Role::Operator];
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }

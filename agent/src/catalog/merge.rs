@@ -39,8 +39,13 @@ pub fn merge(catalogs: &[&Catalog], whole: bool, required: Level) -> Option<Cata
     acks.sort_by(|a, b| (a.at, &a.binding.path).cmp(&(b.at, &b.binding.path)));
     acks.dedup_by(|a, b| a.binding.path == b.binding.path);
     let tombstoned: BTreeSet<Digest> = catalogs.iter().flat_map(|catalog| &catalog.tombstoned).copied().collect();
+    let latest = catalogs.iter().max_by_key(|catalog| catalog.trust_list.as_ref().map(|list| list.n));
+    let mut signatures: Vec<_> = catalogs.iter().flat_map(|catalog| &catalog.signatures).cloned().collect();
+    signatures.sort_by(|a, b| a.path.cmp(&b.path));
+    signatures.dedup_by(|a, b| a.path == b.path);
     Some(Catalog {
         cluster: first.cluster.clone(),
+        store: String::new(),
         read_at: catalogs.iter().map(|catalog| catalog.read_at).min().unwrap_or(first.read_at),
         missing_parents: if whole { missing_parents(&trusted, &tombstoned) } else { Vec::new() },
         trusted,
@@ -50,17 +55,24 @@ pub fn merge(catalogs: &[&Catalog], whole: bool, required: Level) -> Option<Cata
         acks,
         foreign: catalogs.iter().map(|catalog| catalog.foreign).sum(),
         tombstoned,
+        deleted: catalogs.iter().flat_map(|catalog| &catalog.deleted).cloned().collect(),
+        unmatched: Vec::new(),
+        unjudged: catalogs.iter().flat_map(|catalog| &catalog.unjudged).cloned().collect(),
+        trust_list: latest.and_then(|catalog| catalog.trust_list.clone()),
+        lost_list: catalogs.iter().filter_map(|catalog| catalog.lost_list).max(),
+        keys: latest.unwrap_or(first).keys.clone(),
+        signatures,
     })
 }
 
-/// Which account of a backup serves a reader best: there at all, proven, not failed, not to be deleted.
-fn rank(entry: &Trusted, required: Level) -> (bool, u8, bool) {
+/// Which account of a backup serves a reader best: there at all, not late, proven, not failed, not to be deleted.
+fn rank(entry: &Trusted, required: Level) -> (bool, bool, u8, bool) {
     let standing = match entry.standing(required) {
         Standing::Proven { .. } => 2,
         Standing::Unproven { .. } => 1,
         Standing::Failed { .. } => 0,
     };
-    (entry.present, standing, entry.marks().next().is_none())
+    (entry.present, !entry.is_late(), standing, entry.marks().next().is_none())
 }
 
 #[cfg(test)]
@@ -84,6 +96,7 @@ mod tests {
             took_seconds: 1.0,
             agent_version: String::new(),
             etcd_version: None,
+            learnt: Default::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::manifest::{Binding, Signed};
 use crate::config::Role;
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
-use crate::keys::{Distrust, Signer, Trust};
+use crate::keys::{Distrust, Signer, Trust, Verified};
 use crate::store::{Layout, ObjectKey, Store};
 use bytes::Bytes;
 
@@ -24,6 +24,7 @@ pub fn binding<S: Signed>(layout: &Layout, key: &ObjectKey, signer: &Signer) -> 
 }
 
 /// An object and its signature, ready to be stored.
+#[derive(Clone)]
 pub struct Prepared {
     pub key: ObjectKey,
     pub json: Bytes,
@@ -74,7 +75,7 @@ pub fn open<S: Signed>(
     json: &[u8],
     signature: Option<&[u8]>,
 ) -> Result<(S, Digest), Distrust> {
-    let signer = match trust.is_by_consent() {
+    let by = match trust.is_by_consent() {
         true => None,
         false => Some(signer(trust, S::ROLES, json, signature)?),
     };
@@ -90,32 +91,44 @@ pub fn open<S: Signed>(
             return Err(Distrust::Unbound(format!("its {what} is {found:?}, not {wanted:?}")));
         }
     }
-    if let Some((role, signer)) = signer {
-        if binding.signer != signer {
+    let sha256 = Digest::of(json);
+    if let Some(by) = by {
+        if binding.signer != by.signer {
             return Err(Distrust::Unbound("it names another signer than the key that signed it".to_owned()));
         }
-        if !object.may(role) {
-            return Err(Distrust::NotAllowed(role.name()));
+        if !object.may(by.key.role) {
+            return Err(Distrust::NotAllowed(by.key.role.name()));
         }
+        trust.counts(&by, sha256, object.at(), S::OUTLIVES_ITS_KEY)?;
     }
     if let Some(id) = object.id().filter(|id| !key.as_str().contains(id.as_str())) {
         return Err(Distrust::Unbound(format!("it speaks of backup {id}")));
     }
-    Ok((object, Digest::of(json)))
+    Ok((object, sha256))
 }
 
-/// The key that signed these bytes, if it is a trusted one of these roles.
-fn signer(trust: &Trust, roles: &[Role], json: &[u8], signature: Option<&[u8]>) -> Result<(Role, Digest), Distrust> {
+/// The key that signed these bytes, if it is a known one of these roles.
+fn signer<'a>(
+    trust: &'a Trust,
+    roles: &[Role],
+    json: &[u8],
+    signature: Option<&[u8]>,
+) -> Result<Verified<'a>, Distrust> {
     let signature = signature.ok_or(Distrust::NoSignature)?;
     let signature = std::str::from_utf8(signature).map_err(|_| Distrust::BadSignature)?;
-    let mut why = Distrust::NoSignature;
+    let mut why: Option<Distrust> = None;
     for role in roles {
         match trust.verify(*role, json, signature) {
-            Ok(signer) => return Ok((*role, signer)),
-            // That another role has no key here says less than what a role with keys found.
-            Err(Distrust::NoKey(_)) if why != Distrust::NoSignature => {}
-            Err(found) => why = found,
+            Ok(by) => return Ok(by),
+            // What the first role with keys here found says more than that another has none.
+            Err(found) if why.as_ref().is_none_or(|why| matches!(why, Distrust::NoKey(_))) => {
+                why = match (why, found) {
+                    (Some(first), Distrust::NoKey(_)) => Some(first),
+                    (_, found) => Some(found),
+                };
+            }
+            Err(_) => {}
         }
     }
-    Err(why)
+    Err(why.unwrap_or(Distrust::NoSignature))
 }

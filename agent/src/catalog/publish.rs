@@ -47,10 +47,15 @@ pub struct Uploaded {
 
 /// Stores the sums of an uploaded blob and reads both back.
 pub async fn read_back(store: &Store, layout: &Layout, id: &BackupId, captured: Captured) -> Result<Uploaded> {
-    let sums = Bytes::from(captured.seal.sums.to_text());
-    store.create(&layout.sums(id), sums.clone()).await?;
-    compare_with_sent(store, layout, id, &captured.seal, &sums).await?;
+    came_back_whole(store, layout, id, &captured.seal).await?;
     Ok(Uploaded { captured })
+}
+
+/// Stores the sums of an uploaded blob and reads both back.
+pub(crate) async fn came_back_whole(store: &Store, layout: &Layout, id: &BackupId, seal: &SealReceipt) -> Result<()> {
+    let sums = Bytes::from(seal.sums.to_text());
+    store.create(&layout.sums(id), sums.clone()).await?;
+    compare_with_sent(store, layout, id, seal, &sums).await
 }
 
 /// Writes and signs the manifest of a captured backup, once for all stores. `before` is the catalog, of all stores that
@@ -72,10 +77,13 @@ pub fn prepare(
     let entry = Trusted {
         manifest,
         manifest_sha256: signed.sha256,
+        stored_at: finished_at,
         present: true,
+        amiss: Vec::new(),
         verdicts: Vec::new(),
         tombstones: Vec::new(),
         holds: Vec::new(),
+        late_accepted: false,
     };
     Ok(Prepared { entry, new_lineage, signed })
 }
@@ -197,6 +205,7 @@ fn manifest(
         finished_at,
         etcd: etcd_facts(&draft.member, &capture),
         db: db_facts(&capture),
+        encryption_at_rest: Some(capture.counted.encryption.clone()),
         equality: draft.compared.equality,
         unprovable: draft.compared.unprovable,
         answers: draft.compared.answers,
@@ -210,6 +219,8 @@ fn manifest(
             .into_iter()
             .map(|head| Parent { id: head.id().clone(), manifest_sha256: head.manifest_sha256 })
             .collect(),
+        resealed_from: None,
+        trust_list: before.trust_list.as_ref().map(|list| list.n),
     }
 }
 

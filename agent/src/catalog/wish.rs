@@ -47,6 +47,9 @@ impl Hold {
 impl Signed for Hold {
     const KIND: &'static str = "lifeboat/hold/v1";
     const ROLES: &'static [Role] = &Role::ALL;
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }
@@ -101,6 +104,9 @@ impl About {
 impl Signed for Ack {
     const KIND: &'static str = "lifeboat/ack/v1";
     const ROLES: &'static [Role] = &[Role::Operator];
+    fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
     fn binding(&self) -> &Binding {
         &self.binding
     }

@@ -1,5 +1,6 @@
 //! What can be typed. Nothing here does more than describe.
 
+mod keyring;
 mod wish;
 
 use crate::keys::generate::KeyRole;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lifeboat_policy::proof::Level;
 use std::path::PathBuf;
 
+pub use keyring::{KeyringAction, KeyringArgs, ResealArgs, RevokeArgs, TrustArgs};
 pub use wish::{AckArgs, DeleteArgs, HoldArgs, ReleaseArgs, SignArgs, Until};
 
 const GROUPS: &str = "\
@@ -27,6 +29,10 @@ Upkeep
   delete        Mark one backup for deletion; acts only with --apply
   ack           List the findings, or accept one
   copy          Verified copies of backups from one store to another
+Trust
+  verify        Is the store's history whole: signatures, parents, presence; opens nothing
+  keyring       Which key opens and signed what; trust or revoke a key
+  reseal        A new backup for other recipients, out of one that is there
 Setup
   check-config  Every finding at once, the effective config, the next runs
   doctor        May and can I: every permission, clock, key, certificate, space and version, tried
@@ -134,6 +140,23 @@ pub enum Command {
         --trust backup=backup.sign.pub --trust prove=prove.sign.pub --trust prune=prune.sign.pub\n         \
         lifeboat copy --from main --to offsite latest-proven")]
     Copy(CopyArgs),
+    /// Is the store's history whole: signatures, parents, presence; opens nothing, needs no identity
+    #[command(after_help = "Example: lifeboat verify   (exit code 11 if something is not as it was signed)\n         \
+        lifeboat verify --store s3://backups/etcd --trust backup=backup.sign.pub \\\n           \
+        --trust prove=prove.sign.pub --trust prune=prune.sign.pub\n\n\
+        What it finds, and what nobody can see from inside a store: agent/docs/history.md")]
+    Verify(VerifyArgs),
+    /// Which recipient opens which backups, and which key signed what; trust or revoke a key
+    #[command(after_help = "Example: lifeboat keyring\n         \
+        lifeboat keyring trust backup=backup2.sign.pub --signing-key operator.sign.key --apply\n         \
+        lifeboat keyring revoke backup.sign.pub --reason 'node cp-2 was stolen' --signing-key operator.sign.key --apply\n\n\
+        Trust and revoke write the operator's next trust list, trust/N.json, into every store. They show first what would change; \
+        --apply does it.")]
+    Keyring(KeyringArgs),
+    /// A new backup for other recipients: fetched, verified, opened, sealed again, signed by the operator, unproven
+    #[command(after_help = "Example: lifeboat reseal latest-proven --recipient age1... --identity recovery.key \
+        --signing-key operator.sign.key\n\nThe old backup stays until `lifeboat delete`.")]
+    Reseal(ResealArgs),
     /// Every finding at once, the effective config without secrets, the next runs
     #[command(after_help = "Example: lifeboat check-config --next 10")]
     CheckConfig(CheckConfigArgs),
@@ -186,7 +209,7 @@ pub struct StoreArgs {
     /// A public key to believe, or its file: backup=KEY, prove=KEY, prune=KEY; bare: the operator's
     #[arg(long, value_name = "[ROLE=]KEY", requires = "store")]
     pub trust: Vec<String>,
-    /// The age identity that opens backups; `-` reads it from standard input
+    /// The age identity that opens backups; `-` reads it from standard input. A recovery key's comments say where they are
     #[arg(long, value_name = "FILE")]
     pub identity: Option<String>,
 }
@@ -230,6 +253,12 @@ pub enum StateFilter {
 pub struct ShowArgs {
     /// A full id, a unique start of it or of its random part, `latest` or `latest-proven`
     pub backup: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -330,6 +359,7 @@ pub enum AllowWord {
     Unproven,
     Diverged,
     Older,
+    Late,
     Unverified,
 }
 
@@ -397,6 +427,9 @@ pub struct KeygenArgs {
     /// Written into the recovery key's comments
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
+    /// The operator's public key or its file, written into the recovery key's comments [default: one made in the same call]
+    #[arg(long, value_name = "KEY")]
+    pub operator: Option<String>,
 }
 
 /// RFC 3339, or a date, or how long ago.

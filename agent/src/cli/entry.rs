@@ -2,15 +2,17 @@
 
 use super::open::Opened;
 use super::output::time;
-use crate::catalog::manifest::{Equality, Manifest};
+use crate::capture::KeyCount;
+use crate::catalog::manifest::{Equality, Manifest, Verdict};
 use crate::catalog::{Catalog, Trusted, Untrusted};
 use crate::error::Error;
 use crate::holdings;
+use crate::proof;
 use crate::summary::{Overview, Summary, Yardstick};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::hold::Held;
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::proof::{Outcome, Standing};
+use lifeboat_policy::proof::{Level, Outcome, Standing};
 use lifeboat_policy::retention::{Action, Plan};
 use lifeboat_policy::span::ago;
 use serde_json::{Value, json};
@@ -69,7 +71,11 @@ impl<'a> In<'a> {
             }
         };
         let proof = entry.verdicts.last().map(|verdict| {
-            json!({ "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at), "took_seconds": verdict.took_seconds })
+            json!({
+                "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at),
+                "took_seconds": verdict.took_seconds, "failed_at": verdict.learnt.failed_at,
+                "restore_seconds": verdict.learnt.restore_seconds,
+            })
         });
         let mut fields = json!({ "name": self.name, "present": entry.present, "proof": proof });
         if several {
@@ -118,12 +124,21 @@ pub fn trusted(entry: &Trusted, stores: &[In<'_>], short: usize) -> Value {
         "etcd_version": manifest.etcd.version,
         "member_id": manifest.etcd.member_id,
         "hash_kv": db.hash_kv,
+        "encryption_at_rest": manifest.encryption_at_rest,
         "equality": manifest.equality.name(),
         "trust": "trusted",
+        "late": late(entry),
         "stores": stores.iter().map(|store| store.document(stores.len() > 1)).collect::<Vec<_>>(),
         "hold": first.map_or(Value::Null, In::hold),
         "tombstone": first.and_then(In::tombstone),
         "retention": plan.map(|plan| retention(plan, manifest)),
+    })
+}
+
+fn late(entry: &Trusted) -> Value {
+    entry.late().map_or(Value::Null, |late| {
+        let (looked_at, found_at) = (time(late.looked_at), time(late.found_at));
+        json!({ "looked_at": looked_at, "found_at": found_at, "accepted": entry.late_accepted })
     })
 }
 
@@ -158,6 +173,9 @@ pub fn untrusted(entry: &Untrusted) -> Value {
 
 /// The column PROOF: `booted, 36m ago`, `FAILED at sound`, `not yet`.
 pub fn proof(entry: &Trusted, yardstick: &Yardstick, now: DateTime<Utc>) -> String {
+    if entry.is_late() {
+        return format!("{}, but LATE", entry.standing(yardstick.required));
+    }
     match entry.standing(yardstick.required) {
         Standing::Proven { level, at, .. } => format!("{level}, {} ago", age(at, now)),
         Standing::Failed { level, .. } => format!("FAILED at {level}"),
@@ -176,12 +194,13 @@ pub fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 pub fn sentence(catalog: &Catalog, summary: &crate::summary::Summary, now: DateTime<Utc>) -> String {
     match &summary.restorable {
         Some(proven) => format!(
-            "{}: restorable to {} UTC ({} ago), {}, restore took {}",
+            "{}: restorable to {} UTC ({} ago), {}, {} took {}",
             catalog.cluster,
             proven.captured_at.format("%Y-%m-%d %H:%M:%S"),
             age(proven.captured_at, now),
             proven.level,
-            seconds(proven.took_seconds),
+            if proven.restore_seconds.is_some() { "restore" } else { "its proof" },
+            seconds(proven.restore_seconds.unwrap_or(proven.took_seconds)),
         ),
         None if catalog.trusted.is_empty() => format!("{}: NOT restorable, there is no backup", catalog.cluster),
         None => format!("{}: NOT restorable, none of {} backups is proven", catalog.cluster, catalog.trusted.len()),
@@ -191,6 +210,37 @@ pub fn sentence(catalog: &Catalog, summary: &crate::summary::Summary, now: DateT
 /// `41 s`, `0.8 s`.
 pub fn seconds(seconds: f64) -> String {
     if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+}
+
+/// The lines of a proof: its steps, what it warns of, which keys it counted.
+pub fn proof_lines(verdict: &Verdict, indent: &str) -> String {
+    let mut text = String::new();
+    for step in &verdict.steps {
+        let failed =
+            if verdict.learnt.failed_at.map(Level::as_str) == Some(step.name.as_str()) { "FAILED: " } else { "" };
+        text.push_str(&format!("{indent}{:10} {:>7}  {failed}{}\n", step.name, seconds(step.took_seconds), step.found));
+    }
+    let learnt = &verdict.learnt;
+    let mut line = |name: &str, found: &str| text.push_str(&format!("{indent}{name:10} {found}\n"));
+    if let Some(measured) = learnt.restore_seconds {
+        line("restore", &format!("{} from its start to etcd's first answer", seconds(measured)));
+    }
+    if let Some(keys) = learnt.encryption_at_rest.as_deref().filter(|keys| !keys.is_empty()) {
+        line("secrets", &format!("need encryption key {}", proof::names(keys)));
+    }
+    for warning in &learnt.warnings {
+        line("WARNING", warning);
+    }
+    text
+}
+
+/// Keys by the beginning of their path, several to a line.
+pub fn key_counts(counts: &[KeyCount]) -> String {
+    let told = |part: &[KeyCount]| {
+        let part: Vec<String> = part.iter().map(|count| format!("{}: {}", count.prefix, count.keys)).collect();
+        part.join(", ")
+    };
+    counts.chunks(4).map(|part| format!("             {}\n", told(part))).collect()
 }
 
 /// What the live members said, in words.

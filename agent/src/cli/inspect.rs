@@ -8,6 +8,7 @@ use crate::capture::Verdict;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
 use crate::fetch::{Kind, SnapshotFile};
+use crate::proof::names;
 use etcdfile::{Finding, HashKv, Report};
 use serde_json::{Value, json};
 
@@ -28,8 +29,13 @@ pub fn inspect(args: &InspectArgs, output: &Output) -> Result<()> {
     let findings = findings(&verdict, in_use);
     let report = verdict.checked.report();
     let asked = asked(args, &verdict)?;
-    let fields = document(&file, report, &findings, &asked, in_use);
-    output.answer(CLOCK.now(), None, fields, &describe(&file, report, &findings, &asked, in_use));
+    let mut fields = document(&file, report, &findings, &asked, in_use);
+    fields["encryption_at_rest"] = json!(verdict.counted.encryption);
+    let mut text = describe(&file, report, &findings, &asked, in_use);
+    if !verdict.counted.encryption.is_empty() {
+        text.push_str(&format!("  secrets   need encryption key {}\n", names(&verdict.counted.encryption)));
+    }
+    output.answer(CLOCK.now(), None, fields, &text);
     if !findings.is_empty() {
         let count = u64::try_from(findings.len()).unwrap_or(u64::MAX).saturating_add(report.more_findings);
         return Err(Error::new(Reason::Damaged, format!("{} is not sound: {count} findings", args.file.display()))

@@ -5,13 +5,16 @@ use super::output::Output;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Result;
 use crate::keys::generate::generate;
+use crate::keys::{self, Comments};
 use serde_json::json;
 
 pub fn keygen(args: &KeygenArgs, output: &Output) -> Result<()> {
     // Absolute, because the lines go into a config that is read from anywhere.
     let dir =
         std::path::absolute(&args.out).map_err(|source| crate::error::Error::io("find", args.out.display(), source))?;
-    let keys = generate(args.role, &dir, args.cluster.as_deref(), args.store.as_deref())?;
+    let operator = args.operator.as_deref().map(keys::public_key).transpose()?;
+    let comments = Comments { cluster: args.cluster.clone(), store: args.store.clone(), operator };
+    let keys = generate(args.role, &dir, comments)?;
     let mut text = String::new();
     let mut files = Vec::new();
     for file in &keys.files {

@@ -2,8 +2,8 @@
 
 use super::args::{Cli, ListArgs, StateFilter};
 use super::open::{self, CLOCK, OneOfAll, Opened};
-use super::output::{Output, grouped, size, time};
-use super::{entry, log};
+use super::output::{Output, count, grouped, size, time};
+use super::{ack, entry, log};
 use crate::catalog::Trusted;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
@@ -22,7 +22,8 @@ pub async fn list(cli: &Cli, args: &ListArgs, output: &Output) -> Result<()> {
     let opened = open::open(cli, &args.store, false, output).await?;
     let overview = summary::overview(&opened.holdings, &opened.yardstick, now);
     let (backups, text) = backups(&opened, &overview, args, now);
-    let fields = json!({ "stores": opened.stores(), "backups": backups });
+    let findings: Vec<Value> = overview.whole.findings.iter().map(ack::finding).collect();
+    let fields = json!({ "stores": opened.stores(), "backups": backups, "findings": findings });
     output.answer(now, Some(opened.cluster()), fields, &text);
     Ok(())
 }
@@ -68,6 +69,7 @@ fn line_of(opened: &Opened, now: DateTime<Utc>) -> (Value, String) {
         "proven": proven.map(|proven| json!({
             "id": proven.id, "captured_at": time(proven.captured_at), "age_seconds": age(proven.captured_at),
             "level": proven.level, "at": time(proven.proven_at), "took_seconds": proven.took_seconds,
+            "restore_seconds": proven.restore_seconds,
         })),
         "findings": summary.findings.len(),
         "error": null,
@@ -104,9 +106,12 @@ fn backups(opened: &Opened, overview: &Overview, args: &ListArgs, now: DateTime<
     }
     text.push_str(&format!("{} of {} backups, {}.", shown.len(), catalog.trusted.len(), size(summary.sealed_bytes)));
     if !summary.findings.is_empty() {
-        text.push_str(&format!(" {} findings: lifeboat ack", summary.findings.len()));
+        text.push_str(&format!(" {}: lifeboat ack", count(summary.findings.len(), "finding")));
     }
     text.push('\n');
+    for finding in &summary.findings {
+        text.push_str(&format!("FINDING {}: {}\n", finding.kind, finding.what));
+    }
     (backups, text)
 }
 

@@ -73,11 +73,39 @@ pub fn config(cli: &Cli) -> Result<Config> {
 
 /// Opens what the flags name, else what the config names, and reads it. `unverified`: signatures were consented away.
 pub async fn open(cli: &Cli, args: &StoreArgs, unverified: bool, output: &Output) -> Result<Opened> {
+    let identity = args.identity.as_deref().map(identity_from).transpose()?;
+    let told = !args.trust.is_empty();
+    let args = &recovered(cli, args, identity.as_ref(), output)?;
     let opened = match url(args) {
         Some(url) => from_flags(url, args, unverified).await,
-        None => from_config(narrowed(config(cli)?, args)?, args, unverified).await,
+        None => from_config(narrowed(config(cli)?, args)?, unverified).await,
     };
-    Ok(opened?.warn(output))
+    let mut opened = opened?.warn(output);
+    // A recovery key names the operator alone: without a list, or anything else of the operator's, nobody is believed by it.
+    let nobody = opened.catalog().trust_list.is_none() && opened.catalog().trusted.is_empty();
+    if nobody && !told && !unverified && url(args).is_some() {
+        return Err(no_trust());
+    }
+    opened.access.identity = identity.or(opened.access.identity);
+    Ok(opened)
+}
+
+/// The flags, and where there is neither a config nor `--store`, what the recovery key's comments say instead. Whom to
+/// believe is asked of them too where no flag says it: never of the store alone.
+fn recovered(cli: &Cli, args: &StoreArgs, identity: Option<&Identity>, output: &Output) -> Result<StoreArgs> {
+    let mut args = args.clone();
+    let no_config = args.store.is_none() && config::find(cli.config.as_deref(), &ProcessEnv)?.is_none();
+    let no_trust = url(&args).is_some() && args.trust.is_empty();
+    let Some(identity) = identity.filter(|_| no_config || no_trust) else { return Ok(args) };
+    let comments = identity.comments()?;
+    if no_config && let Some(store) = comments.store {
+        output.remark(&format!("The recovery key names {store}\n"));
+        (args.store, args.cluster) = (Some(store), comments.cluster);
+    }
+    if url(&args).is_some() && args.trust.is_empty() {
+        args.trust.extend(comments.operator.map(|key| format!("operator={}", key.as_str())));
+    }
+    Ok(args)
 }
 
 /// `--store` is a URL, or the name of one of the config's stores.
@@ -141,9 +169,7 @@ pub async fn every(cli: &Cli, args: &StoreArgs, output: &Output) -> Result<Vec<O
     let mut all = Vec::new();
     for cluster in clusters {
         let opened = match (url(args), &config) {
-            (None, Some(config)) => {
-                from_config(Config { cluster: cluster.clone(), ..config.clone() }, args, false).await
-            }
+            (None, Some(config)) => from_config(Config { cluster: cluster.clone(), ..config.clone() }, false).await,
             (Some(url), _) => {
                 from_flags(url, &StoreArgs { cluster: Some(cluster.to_string()), ..args.clone() }, false).await
             }
@@ -154,19 +180,16 @@ pub async fn every(cli: &Cli, args: &StoreArgs, output: &Output) -> Result<Vec<O
     Ok(all)
 }
 
-async fn from_config(config: Config, args: &StoreArgs, unverified: bool) -> Result<Opened> {
+async fn from_config(config: Config, unverified: bool) -> Result<Opened> {
     let mut access = Access::from_config(&config, &ProcessEnv)?;
     if unverified {
         access = access.by_consent();
     }
     let yardstick = Yardstick::from_config(&config, access.required);
-    read(access, yardstick, Some(config), args).await
+    read(access, yardstick, Some(config)).await
 }
 
-async fn read(mut access: Access, yardstick: Yardstick, config: Option<Config>, args: &StoreArgs) -> Result<Opened> {
-    if let Some(identity) = &args.identity {
-        access.identity = Some(identity_from(identity)?);
-    }
+async fn read(access: Access, yardstick: Yardstick, config: Option<Config>) -> Result<Opened> {
     let holdings = access.holdings(&CLOCK).await?;
     Ok(Opened { access, yardstick, holdings, config })
 }
@@ -186,7 +209,7 @@ async fn from_flags(url: &str, args: &StoreArgs, unverified: bool) -> Result<Ope
     };
     let access = Access::of_place(Place::new(config, Layout::new(&cluster), trust, None));
     let yardstick = Yardstick::bare(access.required);
-    read(access, yardstick, None, args).await
+    read(access, yardstick, None).await
 }
 
 fn store_from_flags(url: &str, args: &StoreArgs) -> Result<StoreConfig> {

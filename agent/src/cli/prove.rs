@@ -9,7 +9,7 @@ use crate::catalog::manifest::Verdict;
 use crate::clock::Clock as _;
 use crate::config::{Config, ProcessEnv, Role};
 use crate::error::{Error, Reason, Result};
-use crate::holdings::Holder;
+use crate::holdings::{Holder, Memory};
 use crate::proof::Proving;
 use crate::proof::binary;
 use crate::setup;
@@ -106,6 +106,7 @@ pub async fn prove_here(
 ) -> Result<Verdict> {
     let store = opened.access.place(at)?.store()?;
     let signer = setup::signer(config, Role::Prove)?;
+    opened.catalog().may_sign(&signer, CLOCK.now())?;
     let binaries = if level == Level::Booted { binary::find(&config.proof, &ProcessEnv)? } else { Vec::new() };
     let identities = || opened.access.identities();
     let proving = Proving {
@@ -119,6 +120,10 @@ pub async fn prove_here(
         scratch_max_bytes: config.proof.scratch_max_bytes,
         binaries: &binaries,
         limit: limit.unwrap_or(config.limits.prove),
+        previous: opened.catalog().previous(entry).map(|previous| &previous.manifest),
+        expect: &config.proof.expect,
+        witness: Memory::default().witness(&opened.holdings, at, entry),
+        rehearse: opened.catalog().newest().is_none_or(|newest| newest.id() <= entry.id()),
     };
     proving.prove(entry).await
 }
@@ -130,12 +135,10 @@ pub fn describe(verdict: &Verdict, store: Option<&String>) -> String {
         verdict.id,
         from(store),
         verdict.outcome,
-        verdict.level,
+        verdict.learnt.failed_at.unwrap_or(verdict.level),
         entry::seconds(verdict.took_seconds)
     );
-    for step in &verdict.steps {
-        text.push_str(&format!("  {:10} {:>7}  {}\n", step.name, entry::seconds(step.took_seconds), step.found));
-    }
+    text.push_str(&entry::proof_lines(verdict, "  "));
     text
 }
 
@@ -152,5 +155,8 @@ fn document(verdict: &Verdict, store: &str) -> Value {
     json!({
         "store": store, "id": verdict.id, "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at),
         "took_seconds": verdict.took_seconds, "steps": verdict.steps, "etcd_version": verdict.etcd_version,
+        "failed_at": verdict.learnt.failed_at, "restore_seconds": verdict.learnt.restore_seconds,
+        "encryption_at_rest": verdict.learnt.encryption_at_rest, "key_counts": verdict.learnt.key_counts,
+        "warnings": verdict.learnt.warnings,
     })
 }

@@ -30,6 +30,7 @@ pub async fn prune(cli: &Cli, args: &PruneArgs, output: &Output) -> Result<()> {
     };
     let now = CLOCK.now();
     let signer = if args.apply { Some(setup::signer(config, Role::Prune)?) } else { None };
+    signer.as_ref().map_or(Ok(()), |signer| opened.catalog().may_sign(signer, now))?;
     let (mut text, mut documents, mut failed) = (String::new(), Vec::new(), None);
     // Every store by its own rules, whatever becomes of the others.
     for (at, held, catalog) in opened.holdings.readable() {

@@ -11,7 +11,8 @@ use crate::catalog::Trusted;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
-use crate::restore::{self, Built, Members, Origin, RestorePlan, Target};
+use crate::proof::names;
+use crate::restore::{self, Asking, Built, Members, Origin, RestorePlan, Target};
 use crate::scratch;
 use etcdfile::MemberSpec;
 use lifeboat_policy::choice::{Allow, Choice, Refusal, RefusalKind, Want, choose};
@@ -82,7 +83,9 @@ async fn build(
         let place = opened.access.place(source.at)?;
         let built = async {
             let (store, identities) = (place.store()?, opened.access.identities()?);
-            restore::build(&store, opened.access.layout(), source.entry, identities, plan.clone(), progress).await
+            let asking = Asking::default();
+            restore::build(&store, opened.access.layout(), source.entry, identities, plan.clone(), &asking, progress)
+                .await
         };
         match (built.await, sources.peek()) {
             (Err(error), Some(next)) if another_store_may_do_better(error.reason) => {
@@ -135,6 +138,7 @@ fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Ch
         unproven: allows(AllowWord::Unproven),
         diverged: allows(AllowWord::Diverged),
         older: allows(AllowWord::Older),
+        late: allows(AllowWord::Late),
         unverified: allows(AllowWord::Unverified),
     };
     let choice = choose(&opened.catalog().candidates(required), &want, &allow, CLOCK.now()).map_err(refused)?;
@@ -217,6 +221,10 @@ fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) 
     }
     backup.push(("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision))));
     backup.push(("from", format!("{}, etcd {}", manifest.etcd.member_name, manifest.etcd.version)));
+    let keys = manifest.encryption_at_rest.as_deref().unwrap_or_default();
+    if !keys.is_empty() {
+        backup.push(("secrets", format!("need encryption key {}: have it on the API server", names(keys))));
+    }
     let sources = opened.holdings.sources(&manifest.id, opened.yardstick.required);
     let sources: Vec<&str> = sources.iter().map(|source| source.held.name.as_str()).collect();
     if !opened.holdings.is_single() {
@@ -228,7 +236,7 @@ fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) 
         backup,
         fields: json!({
             "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),
-            "stores": sources,
+            "stores": sources, "encryption_at_rest": manifest.encryption_at_rest,
         }),
         origin: Origin::of_manifest(manifest),
     }

@@ -4,12 +4,13 @@ use super::args::{Cli, ShowArgs};
 use super::entry::{In, Presence};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size, time};
-use super::{entry, log};
+use super::{ack, entry, log};
 use crate::catalog::Trusted;
 use crate::catalog::manifest::Manifest;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
-use crate::summary;
+use crate::proof;
+use crate::summary::{self, Finding};
 use serde_json::{Value, json};
 
 pub async fn show(cli: &Cli, args: &ShowArgs, output: &Output) -> Result<()> {
@@ -29,13 +30,18 @@ pub async fn show(cli: &Cli, args: &ShowArgs, output: &Output) -> Result<()> {
     for (place, account) in opened.holdings.stores.iter().zip(&stores) {
         text.push_str(&in_store(found, &place.url, account, opened.holdings.is_single()));
     }
+    let about: Vec<&Finding> = overview.whole.findings.iter().filter(|finding| finding.speaks_of(&id)).collect();
+    for finding in &about {
+        text.push_str(&format!("FINDING    {}: {}\n             next: {}\n", finding.kind, finding.what, finding.hint));
+    }
     let short = lifeboat_policy::id::short_len(catalog.trusted.iter().map(Trusted::id));
     let mut fields = entry::trusted(found, &stores, short);
     if let Value::Object(fields) = &mut fields {
         fields.insert("manifest".to_owned(), json!(found.manifest));
         fields.insert("verdicts".to_owned(), json!(found.verdicts));
     }
-    output.answer(now, Some(opened.cluster()), json!({ "backup": fields }), &text);
+    let findings: Vec<Value> = about.into_iter().map(ack::finding).collect();
+    output.answer(now, Some(opened.cluster()), json!({ "backup": fields, "findings": findings }), &text);
     Ok(())
 }
 
@@ -51,14 +57,12 @@ fn in_store(found: &Trusted, url: &str, account: &In<'_>, single: bool) -> Strin
     let mut text = format!("stored     {name}{url}, {present}; signed by {}\n", found.manifest.binding.signer);
     for verdict in &entry.verdicts {
         text.push_str(&format!("proof      {} at {}, {}\n", verdict.outcome, verdict.level, time(verdict.at)));
-        for step in &verdict.steps {
-            text.push_str(&format!(
-                "             {:10} {:>7}  {}\n",
-                step.name,
-                entry::seconds(step.took_seconds),
-                step.found
-            ));
-        }
+        text.push_str(&entry::proof_lines(verdict, "             "));
+    }
+    if let Some(counted) =
+        entry.verdicts.iter().rev().map(|verdict| &verdict.learnt.key_counts).find(|it| !it.is_empty())
+    {
+        text.push_str(&format!("keys       by path\n{}", entry::key_counts(counted)));
     }
     let reasons = plan.map(|plan| entry::reasons(plan, &entry.manifest)).unwrap_or_default();
     if !reasons.is_empty() {
@@ -117,6 +121,10 @@ fn story(found: &Trusted) -> String {
         format!("compacted  {}\n", grouped(db.compact_revision)),
         format!("hash       {hash}; live members: {}\n", entry::equality(manifest)),
         answers(manifest),
+        manifest.encryption_at_rest.as_deref().map_or(String::new(), |keys| match keys {
+            [] => "secrets    not encrypted at rest by the API server\n".to_owned(),
+            keys => format!("secrets    need encryption key {}\n", proof::names(keys)),
+        }),
         format!("size       {} of database, {} sealed\n", size(db.bytes), size(manifest.sealed.bytes)),
         format!("cluster    {}, members {}\n", manifest.etcd.cluster_id, members.join(", ")),
         format!(

@@ -39,8 +39,9 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
         "restorable_at": summary.restorable.as_ref().map(|proven| time(proven.captured_at)),
         "proven": summary.restorable.as_ref().map(|proven| json!({
             "id": proven.id, "level": proven.level, "at": time(proven.proven_at), "took_seconds": proven.took_seconds,
+            "restore_seconds": proven.restore_seconds,
         })),
-        "measured_restore_seconds": summary.restorable.as_ref().map(|proven| proven.took_seconds),
+        "measured_restore_seconds": summary.restorable.as_ref().and_then(|proven| proven.restore_seconds),
         "missed_slots": summary.missed_slots,
         "counts": summary.counts,
         "stores": by_store_json(&overview, &opened),

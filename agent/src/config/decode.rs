@@ -8,6 +8,7 @@ use super::{
     AlertAfter, ClusterName, Config, Http, Keys, Limits, Log, Proof, Role, SlowStore, StoreConfig, check, etcd, keys,
     retention, schedule, store, units,
 };
+use crate::glob::{Glob, MAX_GLOBS};
 use chrono_tz::Tz;
 use lifeboat_policy::proof::Level;
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,8 +197,10 @@ fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {
         etcd: BTreeMap::new(),
         reread: DEFAULT_REREAD,
         sample_percent: DEFAULT_SAMPLE,
+        expect: Vec::new(),
     };
-    let Some(fields) = cursor.and_then(|c| c.fields(&["level", "scratch", "etcd", "reread", "sample"])) else {
+    let Some(fields) = cursor.and_then(|c| c.fields(&["level", "scratch", "etcd", "reread", "sample", "expect"]))
+    else {
         return proof;
     };
     if let Some(c) = fields.get("level") {
@@ -220,6 +223,9 @@ fn read_proof(cursor: Option<Cursor<'_>>) -> Proof {
     if let Some(percent) = fields.get("sample").and_then(|c| read_sample(&c)) {
         proof.sample_percent = percent;
     }
+    if let Some(c) = fields.get("expect") {
+        proof.expect = read_expected(&c);
+    }
     proof
 }
 
@@ -231,6 +237,25 @@ fn read_sample(cursor: &Cursor<'_>) -> Option<u8> {
         cursor.error(format!("expected a share from 0% to 100%, found `{}`", shown(text)), "write a share such as 10%");
     }
     percent
+}
+
+fn read_expected(cursor: &Cursor<'_>) -> Vec<Glob> {
+    let items = cursor.items("a list of keys", "write a list: expect: [/registry/namespaces/kube-system]");
+    if items.len() > MAX_GLOBS {
+        cursor.error(
+            format!("{} keys are expected", items.len()),
+            format!("give at most {MAX_GLOBS}; `*` stands for many"),
+        );
+    }
+    let mut expected = Vec::new();
+    for item in items {
+        let Some(text) = item.text("a key, perhaps with * in it") else { continue };
+        match Glob::parse(text) {
+            Ok(glob) => expected.push(glob),
+            Err(why) => item.error(why, "write a key, such as /registry/namespaces/kube-system"),
+        }
+    }
+    expected
 }
 
 fn read_binaries(cursor: &Cursor<'_>) -> BTreeMap<String, PathBuf> {

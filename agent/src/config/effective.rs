@@ -241,5 +241,8 @@ fn proof(config: &Config) -> Map {
     map.put("etcd", etcd);
     map.put("reread", time(proof.reread));
     map.put("sample", format!("{}%", proof.sample_percent));
+    if !proof.expect.is_empty() {
+        map.put("expect", proof.expect.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     map
 }

@@ -49,6 +49,7 @@ proof:
   etcd: {{ \"3.5\": /opt/etcd-3.5/etcd, \"3.6\": /opt/etcd-3.6/etcd }}
   reread: 2w
   sample: 25%
+  expect: [/registry/namespaces/kube-system, \"/registry/pods/**\"]
 roles: [backup, prove, prune]
 http: {{ listen: 0.0.0.0:9797 }}
 log: {{ format: json, level: debug }}
@@ -149,6 +150,8 @@ fn the_full_config_is_read() {
     assert_eq!(keep.within, Some(Duration::from_secs(48 * 3600)));
     assert_eq!(config.proof.level, Some(Level::Booted));
     assert_eq!(config.proof.etcd["3.6"], Path::new("/opt/etcd-3.6/etcd"));
+    let expected: Vec<String> = config.proof.expect.iter().map(ToString::to_string).collect();
+    assert_eq!(expected, ["/registry/namespaces/kube-system", "/registry/pods/**"]);
     assert!(config.log.json);
 }
 

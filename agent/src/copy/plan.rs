@@ -19,8 +19,8 @@ pub struct Task {
 /// What would bring every readable store level with the others, newest first.
 ///
 /// A backup is copied to a store that has neither it nor a tombstone of it, and whose own rules would keep it; from a
-/// store that has its data, has not marked it and has not found it damaged, best from one where it was proven. What a
-/// store has a tombstone for was deleted there on purpose and is never brought back.
+/// store that has its data, has not marked it and has found it neither damaged nor late, best from one where it was proven.
+/// What a store has a tombstone for was deleted there on purpose and is never brought back.
 pub fn plan(holdings: &Holdings, required: Level, now: DateTime<Utc>) -> Vec<Task> {
     let wanted: Vec<(usize, BTreeSet<BackupId>)> = holdings
         .readable()
@@ -43,6 +43,7 @@ fn sources(holdings: &Holdings, entry: &Trusted, required: Level) -> Vec<usize> 
             && known.manifest_sha256 == entry.manifest_sha256
             && known.marks().next().is_none()
             && !known.standing(required).is_failed()
+            && !known.is_late()
     };
     let sources = holdings.sources(entry.id(), required);
     sources.into_iter().filter(|source| good(source.entry)).map(|source| source.at).collect()
@@ -164,6 +165,7 @@ mod tests {
                 took_seconds: 1.0,
                 agent_version: String::new(),
                 etcd_version: None,
+                learnt: Default::default(),
             };
             Trusted { verdicts: vec![verdict], ..entry }
         };

@@ -61,6 +61,7 @@ pub async fn backup(
 ) -> Result<Published> {
     let watch = Stopwatch::start();
     let limit = kit.limits.backup;
+    before.merged.may_sign(&kit.signer, clock.now())?;
     let work = async {
         let survey = capture::survey(&kit.etcd).await?;
         tell(&survey);

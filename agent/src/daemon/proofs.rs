@@ -3,9 +3,11 @@
 use super::backoff::Backoff;
 use super::shared::Shared;
 use crate::catalog::Trusted;
+use crate::catalog::manifest::Manifest;
 use crate::clock::Stopwatch;
 use crate::config::{ProveWhen, Role};
 use crate::error::{Reason, Result};
+use crate::holdings::Witness;
 use crate::keys::Signer;
 use crate::proof::Proving;
 use crate::proof::binary::EtcdBinary;
@@ -24,6 +26,9 @@ struct Due {
     entry: Trusted,
     at: usize,
     task: Task,
+    previous: Option<Manifest>,
+    witness: Witness,
+    newest: bool,
 }
 
 /// What the loop remembers.
@@ -86,7 +91,7 @@ async fn prove_all_due(
         }
         // After the wait, which promised only itself: a long proof must not look like a loop that stands still.
         shared.expect("prove", shared.config.limits.prove);
-        let Some(due) = next_to_prove(shared, rules, memory).await else { return true };
+        let Some(due) = next_to_prove(shared, signer, rules, memory).await else { return true };
         let (id, subject) = (due.entry.id(), (due.entry.id().clone(), due.at));
         if matches!(shared.config.schedule.prove, ProveWhen::Cron(_)) {
             memory.dealt_with.insert(subject.clone());
@@ -105,7 +110,7 @@ async fn prove_all_due(
     }
 }
 
-async fn next_to_prove(shared: &Shared, rules: &Rules, memory: &Memory) -> Option<Due> {
+async fn next_to_prove(shared: &Shared, signer: &Signer, rules: &Rules, memory: &Memory) -> Option<Due> {
     let holdings = match shared.refresh().await {
         Ok(holdings) => holdings,
         Err(error) => {
@@ -114,9 +119,22 @@ async fn next_to_prove(shared: &Shared, rules: &Rules, memory: &Memory) -> Optio
         }
     };
     let now = shared.now();
+    // A verdict that counts for nothing would leave the same backup due for ever.
+    if let Err(error) = holdings.merged.may_sign(signer, now) {
+        tracing::error!(%error, reason = error.reason.name(), hint = error.hint, "nothing can be proven");
+        return None;
+    }
     let mut due = holdings.proofs_due(rules, now).into_iter();
     let (holder, task) = due.find(|(holder, task)| memory.may_try(&(task.id.clone(), holder.at), now))?;
-    Some(Due { entry: holder.entry.clone(), at: holder.at, task })
+    let catalog = holder.held.catalog.as_ref().ok()?;
+    Some(Due {
+        previous: catalog.previous(holder.entry).map(|previous| previous.manifest.clone()),
+        witness: shared.witness(&holdings, holder.at, holder.entry),
+        newest: catalog.newest().is_some_and(|newest| newest.id() == holder.entry.id()),
+        entry: holder.entry.clone(),
+        at: holder.at,
+        task,
+    })
 }
 
 async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], due: &Due) -> Result<()> {
@@ -134,6 +152,10 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
         scratch_max_bytes: shared.config.proof.scratch_max_bytes,
         binaries,
         limit: shared.config.limits.prove,
+        previous: due.previous.as_ref(),
+        expect: &shared.config.proof.expect,
+        witness: due.witness.clone(),
+        rehearse: due.newest,
     };
     let watch = Stopwatch::start();
     let done = proving.prove(entry).await;
@@ -143,14 +165,22 @@ async fn prove_one(shared: &Shared, signer: &Signer, binaries: &[EtcdBinary], du
     };
     shared.count(Role::Prove, watch.elapsed(), failed);
     let verdict = done?;
+    for warning in &verdict.learnt.warnings {
+        tracing::warn!(id = %entry.id(), warning, "the proof warns");
+    }
+    if let Some(late) = &verdict.learnt.late {
+        tracing::error!(id = %entry.id(), store = place.name(), looked_at = %late.looked_at, "this backup came long after its time");
+    }
     let found = verdict.steps.last().map_or("", |step| step.found.as_str());
     match failed {
         None => {
             let (level, seconds) = (verdict.level, verdict.took_seconds);
-            tracing::info!(id = %entry.id(), store = place.name(), %level, seconds, why = %due.task.why, "backup proven")
+            let what = if level < shared.yardstick.required { "backup read again" } else { "backup proven" };
+            tracing::info!(id = %entry.id(), store = place.name(), %level, seconds, why = %due.task.why, "{what}")
         }
         Some(_) => {
-            tracing::error!(id = %entry.id(), store = place.name(), level = %verdict.level, found, "backup FAILED its proof")
+            let level = verdict.learnt.failed_at.unwrap_or(verdict.level);
+            tracing::error!(id = %entry.id(), store = place.name(), %level, found, "backup FAILED its proof")
         }
     }
     shared.refresh().await?;

@@ -50,6 +50,7 @@ pub(super) async fn turn(shared: &Shared) -> Result<()> {
 async fn prune_once(shared: &Shared, signer: &Signer) -> Result<()> {
     let watch = Stopwatch::start();
     let holdings = shared.refresh().await?;
+    holdings.merged.may_sign(signer, shared.now())?;
     let mut failed = None;
     for (at, held, catalog) in holdings.readable() {
         if let Err(error) = prune_store(shared, signer, at, held, catalog).await {

@@ -1,9 +1,10 @@
 //! What the loops share: the catalog as it was last read, and whether every loop still turns.
 
+use crate::catalog::Trusted;
 use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::error::Result;
-use crate::holdings::Holdings;
+use crate::holdings::{Holdings, Memory, Witness};
 use crate::http::Health;
 use crate::metrics;
 use crate::setup::Access;
@@ -38,6 +39,8 @@ struct State {
     /// Stores that could be read at some time, and those that could not the last time, by their place in the config.
     ever_read: BTreeSet<usize>,
     unreadable: BTreeSet<usize>,
+    /// What was in the stores when this process looked.
+    memory: Memory,
     /// By loop: until when it is expected to move again.
     expected: BTreeMap<&'static str, DateTime<Utc>>,
 }
@@ -55,7 +58,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is a single assignment, so a panic elsewhere leaves nothing half done.
+        // Every change is a single assignment, or one that a later one repeats: a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,6 +70,7 @@ impl Shared {
     pub async fn refresh(&self) -> Result<Arc<Holdings>> {
         match self.access.holdings(&*self.clock).await {
             Ok(holdings) => {
+                self.lock().memory.note(&holdings);
                 let overview = summary::overview(&holdings, &self.yardstick, self.now());
                 metrics::set_holdings(&holdings, &overview);
                 self.note_readable(&holdings);
@@ -79,6 +83,11 @@ impl Shared {
                 Err(error)
             }
         }
+    }
+
+    /// What this process can testify about a backup in the store at this place.
+    pub fn witness(&self, holdings: &Holdings, at: usize, entry: &Trusted) -> Witness {
+        self.lock().memory.witness(holdings, at, entry)
     }
 
     /// Tells a store that stopped answering, or came back, once; and sees to it that one that was never read is missed.

@@ -1,5 +1,6 @@
 //! Making keys: one signing key a role, age identities for those who open backups. Nothing that exists is overwritten.
 
+use super::{Comments, PublicKey};
 use crate::error::{Error, Reason, Result};
 use age::secrecy::ExposeSecret as _;
 use std::fs::OpenOptions;
@@ -47,9 +48,9 @@ struct Planned {
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
-/// Makes the keys of a role in `dir`, all of them or, where one exists already, none. `cluster` and `store` go into
-/// the recovery key's comments, so that it says itself what it opens.
-pub fn generate(role: KeyRole, dir: &Path, cluster: Option<&str>, store: Option<&str>) -> Result<Keys> {
+/// Makes the keys of a role in `dir`, all of them or, where one exists already, none. The comments go into the
+/// recovery key, so that it says itself what it opens; an operator's key that is made in the same call goes there too.
+pub fn generate(role: KeyRole, dir: &Path, comments: Comments) -> Result<Keys> {
     let mut planned = Vec::new();
     let mut config = Vec::new();
     let wants = |one: KeyRole| role == one || role == KeyRole::All;
@@ -67,8 +68,11 @@ pub fn generate(role: KeyRole, dir: &Path, cluster: Option<&str>, store: Option<
     }
     if wants(KeyRole::Recovery) {
         let operator = planned.iter().find(|file| file.name == "operator.sign.pub").map(|file| file.text.clone());
-        let comments = recovery_comments(cluster, store, operator.as_deref().map(String::as_str));
-        identity(&RECOVERY_IDENTITY, &comments, &mut planned);
+        let operator = match operator {
+            Some(made) => Some(PublicKey::parse(&made)?),
+            None => comments.operator.clone(),
+        };
+        identity(&RECOVERY_IDENTITY, &Comments { operator, ..comments }.text(), &mut planned);
         config.push(format!("keys.recipients: add {}", at(RECOVERY_IDENTITY.public)));
     }
     write_all(dir, &planned)?;
@@ -155,19 +159,6 @@ fn identity(files: &IdentityFiles, comments: &str, planned: &mut Vec<Planned>) {
     });
 }
 
-/// Comments that stock age ignores, and that tell a person years later what the key is for.
-fn recovery_comments(cluster: Option<&str>, store: Option<&str>, operator: Option<&str>) -> String {
-    let mut text =
-        String::from("# Lifeboat recovery key: opens this cluster's etcd backups. Keep it offline, twice.\n");
-    let operator = operator.and_then(|text| text.lines().last());
-    for (name, value) in [("cluster", cluster), ("store", store), ("operator", operator)] {
-        if let Some(value) = value {
-            text.push_str(&format!("# lifeboat-{name}: {value}\n"));
-        }
-    }
-    text
-}
-
 fn write_all(dir: &Path, planned: &[Planned]) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|source| Error::io("create", dir.display(), source))?;
     if let Some(there) = planned.iter().map(|file| dir.join(file.name)).find(|path| path.exists()) {
@@ -201,7 +192,8 @@ mod tests {
     #[test]
     fn generated_keys_are_usable_private_and_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = generate(KeyRole::All, dir.path(), Some("prod"), Some("file:///b")).unwrap();
+        let comments = Comments { cluster: Some("prod".to_owned()), ..Comments::default() };
+        let keys = generate(KeyRole::All, dir.path(), comments).unwrap();
         assert_eq!(keys.files.len(), 12);
         for role in ["backup", "prove", "prune", "operator"] {
             let signer = Signer::from_file(&dir.path().join(format!("{role}.sign.key"))).unwrap();
@@ -218,7 +210,7 @@ mod tests {
         }
         let recovery = std::fs::read_to_string(dir.path().join("recovery.key")).unwrap();
         assert!(recovery.contains("# lifeboat-cluster: prod") && recovery.contains("# lifeboat-operator: RW"));
-        let again = generate(KeyRole::Recovery, dir.path(), None, None).unwrap_err();
+        let again = generate(KeyRole::Recovery, dir.path(), Comments::default()).unwrap_err();
         assert_eq!(again.reason, Reason::TargetNotEmpty);
     }
 }

@@ -1,10 +1,12 @@
 //! From the plaintext into the database file, checked on the way: one thread reads and decompresses, one sums, one
 //! understands, one writes.
 
-use crate::capture::{Observer, Summed, Summing, Understanding};
+use super::Asking;
+use crate::capture::{Counted, Observer, Summed, Summing, Understanding};
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use etcdfile::{Report, WriteAt as _};
+use lifeboat_policy::proof::Level;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -17,14 +19,24 @@ const PIECES_AHEAD: usize = 4;
 /// As many as can be under way at once: then all of them are used again and again.
 const SPARE_PIECES: usize = 3 * PIECES_AHEAD + 4;
 
-/// Writes the database into `db`, and gives what it is, and the digest of the whole snapshot where it carries one.
+/// What passed.
+pub(super) struct Copied {
+    pub report: Report,
+    pub counted: Counted,
+    /// Of the whole snapshot, where it carries its own digest.
+    pub sha256: Option<Digest>,
+}
+
+/// Writes the database into `db`, and gives what it is.
 pub(super) fn copy(
     plaintext: &mut dyn Read,
     has_trailer: bool,
     notes_dir: &Path,
     db: &File,
-) -> Result<(Report, Option<Digest>)> {
+    asking: &Asking,
+) -> Result<Copied> {
     let observer = if has_trailer { Observer::new(notes_dir) } else { Observer::of_database(notes_dir) };
+    let observer = observer.asking(notes_dir, asking.ask.clone());
     let (mut summing, understanding) = observer.halves();
     let (to_sum, pieces) = sync_channel::<Vec<u8>>(PIECES_AHEAD);
     let (to_understand, summed) = sync_channel::<Summed>(PIECES_AHEAD);
@@ -45,15 +57,19 @@ pub(super) fn copy(
         let written = writer.join().map_err(ended)?;
         // Whoever failed hung up on the one before; a reader that failed explains those that saw too little.
         read.and(written)?;
+        asking.laps.lap("opened");
         let understanding = understanding?;
         // What is written goes to the disk while what was noted is walked through.
         let syncing = scope.spawn(|| db.sync_data());
         let verdict = understanding.finish(summing.finish());
         let synced = syncing.join().map_err(ended)?;
-        let (checked, verified) = verdict?.sound()?;
+        let verdict = verdict?;
+        let counted = verdict.counted.clone();
+        let (checked, verified) = verdict.sound()?;
+        asking.laps.lap("sound");
         synced.map_err(|source| Error::io("sync", "the database", source))?;
         let sha256 = verified.map(|verified| Digest::from_bytes(verified.stream_sha256));
-        Ok((checked.into_report(), sha256))
+        Ok(Copied { report: checked.into_report(), counted, sha256 })
     })
 }
 
@@ -64,6 +80,7 @@ fn pump(plaintext: &mut dyn Read, to_sum: &SyncSender<Vec<u8>>, spare: &Receiver
         let read = fill(plaintext, &mut piece).map_err(|source| {
             Error::new(Reason::Damaged, "the backup cannot be read, decrypted or decompressed to its end")
                 .because(source)
+                .at(Level::Opened)
         })?;
         piece.truncate(read);
         // The others hang up only when one of them failed, and its own error is the one to show.

@@ -120,6 +120,24 @@ impl Layout {
         (signature || is_note(file, ".json")).then(|| (signature, ObjectKey(name.to_owned())))
     }
 
+    /// The operator's list of keys number `n`; lists belong to no backup.
+    pub fn trust_list(&self, n: u32) -> ObjectKey {
+        self.key(format_args!("trust/{n}.json"))
+    }
+
+    /// Reads a listed name back as a trust list's or, with `true`, its signature's.
+    pub fn parse_trust_list(&self, name: &str) -> Option<(bool, u32, ObjectKey)> {
+        let file = name.strip_prefix(self.cluster.as_str())?.strip_prefix("/trust/")?;
+        let (number, signature) = match file.strip_suffix(".json.minisig") {
+            Some(number) => (number, true),
+            None => (file.strip_suffix(".json")?, false),
+        };
+        let n: u32 = number.parse().ok()?;
+        let key = ObjectKey(name.to_owned());
+        // One name for each number: no sign, no leading zero.
+        (n > 0 && n.to_string() == number).then_some((signature, n, key))
+    }
+
     /// The folder of all canaries, to be listed.
     pub fn canaries(&self) -> String {
         format!("{}/doctor", self.cluster)
@@ -217,6 +235,18 @@ mod tests {
         assert_eq!(layout.parse(ack.as_str()), None);
         for other in ["prod-eu-1/acks/readme.json", "prod-eu-1/acks/x/20261123T022640Z-00000007.json", "prod/acks/"] {
             assert_eq!(layout.parse_ack(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_trust_list_has_one_name() {
+        let layout = Layout::new(&ClusterName::parse("prod-eu-1").unwrap());
+        let list = layout.trust_list(12);
+        assert_eq!(layout.parse_trust_list(list.as_str()), Some((false, 12, list.clone())));
+        assert_eq!(layout.parse_trust_list(list.signature().as_str()), Some((true, 12, list.signature())));
+        assert_eq!(layout.parse(list.as_str()), None);
+        for other in ["0.json", "01.json", "+1.json", "4294967296.json", "1.txt", "x/1.json", ".json"] {
+            assert_eq!(layout.parse_trust_list(&format!("prod-eu-1/trust/{other}")), None, "{other}");
         }
     }
 

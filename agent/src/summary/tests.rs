@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::manifest::Verdict;
+use crate::catalog::manifest::{Parent, Verdict};
 use crate::catalog::sample::{catalog, trusted};
 use lifeboat_policy::proof::Outcome;
 use lifeboat_policy::retention::{Freeze, Keep};
@@ -31,6 +31,7 @@ fn proven(hour: i64) -> Trusted {
         took_seconds: 1.0,
         agent_version: String::new(),
         etcd_version: None,
+        learnt: Default::default(),
     };
     Trusted { verdicts: vec![verdict], ..entry }
 }
@@ -117,7 +118,9 @@ fn a_history_that_is_not_whole_freezes_and_what_nobody_signed_does_not() {
     let mut catalog = catalog(vec![proven(11), proven(10)]);
     catalog.strays = vec![crate::catalog::Stray { path: "x".to_owned(), why: Distrust::NoSignature }];
     assert_eq!(plan(&catalog, &hourly(), &rules(), at(12 * HOUR)).frozen, None);
-    catalog.missing_parents = vec![unproven(3).id().clone()];
+    let gone = unproven(3);
+    catalog.trusted[1].manifest.parents = vec![Parent { id: gone.id().clone(), manifest_sha256: gone.manifest_sha256 }];
+    catalog.missing_parents = vec![gone.id().clone()];
     let frozen = plan(&catalog, &hourly(), &rules(), at(12 * HOUR)).frozen;
     assert!(matches!(&frozen, Some(Freeze::Findings(found)) if found.len() == 1), "{frozen:?}");
 }
@@ -134,4 +137,26 @@ fn a_failed_proof_freezes_until_it_is_acknowledged() {
     let (what, reason, agent_version) = (found.unwrap().to_string(), "a disk, replaced".to_owned(), String::new());
     catalog.acks = vec![Ack { binding, at: at(0), finding: about, what, reason, agent_version }];
     assert_eq!(frozen(&catalog), None);
+}
+
+#[test]
+fn a_late_backup_is_a_finding_and_no_default_until_it_is_accepted() {
+    use crate::catalog::Late;
+    let (mut newer, older) = (proven(11), proven(10));
+    newer.verdicts[0].learnt.late = Some(Late { looked_at: at(18 * HOUR), found_at: at(19 * HOUR) });
+    let (id, about, binding) = (newer.id().clone(), newer.finding("late"), newer.manifest.binding.clone());
+    let mut catalog = catalog(vec![newer, older.clone()]);
+    let measured = |catalog: &Catalog| summarize(catalog, &hourly(), Some(&rules()), at(12 * HOUR));
+    let before = measured(&catalog);
+    assert_eq!(before.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), ["late"]);
+    assert!(before.findings[0].what.contains(&id.to_string()), "{}", before.findings[0].what);
+    assert_eq!(before.restorable.map(|proven| proven.id), Some(older.id().clone()));
+    assert_eq!(before.plan.unwrap().kept().count(), 2, "it displaces nobody, and stays");
+    let (reason, agent_version, what) = ("I copied it".to_owned(), String::new(), String::new());
+    catalog.acks = vec![Ack { binding, at: at(0), finding: about, what, reason, agent_version }];
+    catalog.trusted[0].late_accepted = true; // as the reader does
+    let after = measured(&catalog);
+    assert_eq!((after.findings.len(), after.acknowledged.len()), (0, 1));
+    assert_eq!(after.restorable.map(|proven| proven.id), Some(id));
+    assert_eq!(after.plan.unwrap().marked().count(), 1);
 }

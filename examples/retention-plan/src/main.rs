@@ -128,6 +128,7 @@ fn backup(captured_at: DateTime<Utc>, number: u64, standing: Standing) -> Facts 
         keys: 8000,
         db_bytes: 900 << 20,
         parents: Vec::new(),
+        late: false,
     }
 }
 

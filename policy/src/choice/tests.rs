@@ -27,6 +27,7 @@ fn backup(lineage: &str, hour: i64, standing: Standing) -> Candidate {
         captured_at: at(hour),
         standing,
         trusted: Trusted::Yes,
+        late: false,
     }
 }
 
@@ -48,7 +49,7 @@ fn missing(candidates: &[Candidate], wanted: &Candidate) -> Vec<&'static str> {
     }
 }
 
-const ALL: Allow = Allow { unproven: true, diverged: true, older: true, unverified: true };
+const ALL: Allow = Allow { unproven: true, diverged: true, older: true, late: true, unverified: true };
 
 #[test]
 fn the_newest_proven_is_the_default() {
@@ -214,4 +215,21 @@ fn the_order_of_the_list_does_not_matter() {
     }
     let doubled: Vec<Candidate> = all.iter().chain(all.iter()).cloned().collect();
     assert_eq!(by_default(&doubled), choice);
+}
+
+#[test]
+fn a_late_backup_is_taken_only_by_name_and_by_its_own_word() {
+    let late = Candidate { late: true, ..backup("a", 5, proven()) };
+    let elsewhere = Candidate { late: true, ..backup("b", 7, proven()) };
+    let all = [backup("a", 3, proven()), late.clone(), elsewhere.clone()];
+    let choice = by_default(&all).unwrap();
+    assert_eq!((choice.id, choice.why), (all[0].id.clone(), vec!["the newest, and the newest proven".to_owned()]));
+    assert_eq!(choice.notes, ["1 newer backup is late, so not considered"]);
+    assert_eq!(missing(&all, &all[0]), Vec::<&str>::new());
+    assert_eq!(missing(&all, &late), ["late"]);
+    assert_eq!(missing(&all, &elsewhere), ["older", "late"], "a late one begins no newer history");
+    let named = choose(&all, &Want::This(late.id.clone()), &Allow { late: true, ..Allow::default() }, at(20));
+    assert!(named.unwrap().notes[0].contains("long after the time it claims"));
+    let alone = by_default(std::slice::from_ref(&late)).unwrap_err();
+    assert!(alone.text.contains("long after the times they claim") && alone.hint.contains("--allow late"), "{alone}");
 }

@@ -26,12 +26,14 @@ impl Field<'_> {
             None => vec![],
         };
         let count = |counted: &dyn Fn(&Candidate) -> bool| newer.iter().filter(|c| counted(c)).count();
-        let vouched = |c: &Candidate| c.trusted.is_yes() || !chosen.trusted.is_yes();
+        // Where one is chosen that itself is not trusted, or late, nothing of its kind is left out.
+        let vouched = |c: &Candidate| c.weight() >= chosen.weight();
         let counts = [
             (count(&|c| vouched(c) && c.standing.is_proven()), "proven"),
             (count(&|c| vouched(c) && matches!(c.standing, Standing::Unproven { .. })), "not proven"),
             (count(&|c| vouched(c) && c.standing.is_failed()), "known to be damaged"),
-            (count(&|c| !vouched(c)), "not trusted, so not considered"),
+            (count(&|c| !vouched(c) && !c.trusted.is_yes()), "not trusted, so not considered"),
+            (count(&|c| !vouched(c) && c.trusted.is_yes()), "late, so not considered"),
         ];
         for (number, what) in counts {
             match number {
@@ -57,6 +59,9 @@ impl Field<'_> {
         }
         if let Trusted::No(why) = &chosen.trusted {
             notes.push(format!("nothing vouches for it ({why}): anyone can have made it"));
+        }
+        if chosen.late {
+            notes.push("it came into the store long after the time it claims: find out where from".to_owned());
         }
         if Some(chosen.lineage.as_str()) != self.lineage {
             notes.push("it is of an older lineage: the cluster was restored or re-created since".to_owned());
@@ -102,6 +107,7 @@ impl Field<'_> {
                 None => "is of an older lineage: the cluster was restored or re-created since".to_owned(),
             },
             ("diverged", ..) => "is contradicted by its own cluster, so no proof counts".to_owned(),
+            ("late", ..) => "came into the store long after the time it claims".to_owned(),
             ("unproven", Standing::Failed { level, .. }, _) => format!("failed its proof at {level}"),
             ("unproven", Standing::Unproven { because }, _) => format!("is not proven ({because})"),
             (_, _, Trusted::No(why)) => format!("is not trusted ({why})"),
@@ -125,7 +131,10 @@ impl Field<'_> {
         let trusted = self.all.iter().filter(|c| c.trusted.is_yes()).count();
         let text = match trusted {
             0 => format!("none of the {} backups is vouched for by a trusted key", self.all.len()),
-            _ if proven.is_some_and(|c| c.trusted.is_yes()) => {
+            _ if self.vouched().all(|c| c.late) => {
+                format!("all of the {trusted} trusted backups came into the store long after the times they claim")
+            }
+            _ if proven.is_some_and(|c| c.trusted.is_yes() && !c.late) => {
                 "nothing is proven since the cluster was restored or re-created".to_owned()
             }
             _ => format!("none of the {trusted} trusted backups is proven"),

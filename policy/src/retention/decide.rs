@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 #[must_use]
 pub fn plan(facts: &[Facts], rules: &Rules, circumstances: &Circumstances, now: DateTime<Utc>) -> Plan {
     let entries = in_order(facts, now);
+    let in_time = entries.iter().copied().filter(|entry| !entry.late);
     let (future, present): (Vec<&Facts>, Vec<&Facts>) =
-        entries.iter().copied().partition(|entry| moment::is_future(entry.captured_at, now));
+        in_time.partition(|entry| moment::is_future(entry.captured_at, now));
     let keep = match freeze::judgeable(&present, rules, circumstances, now) {
         Ok(keep) => keep,
         Err(freeze) => return frozen(&entries, freeze),
@@ -32,6 +33,7 @@ pub fn plan(facts: &[Facts], rules: &Rules, circumstances: &Circumstances, now: 
     let verdicts: Vec<Verdict> = entries
         .iter()
         .filter_map(|entry| match moment::is_future(entry.captured_at, now) {
+            _ if entry.late => Some(late(entry, rules, now)),
             true => Some(kept(entry, vec![Reason::FromTheFuture])),
             false => present.next(),
         })
@@ -47,13 +49,13 @@ pub fn plan(facts: &[Facts], rules: &Rules, circumstances: &Circumstances, now: 
     Plan { frozen: None, over_budget, verdicts }
 }
 
-/// The newest proven backup of the newest lineage that has one, of those that are not dated in the future: the one whose
-/// age says whether proofs are recent.
+/// The newest proven backup of the newest lineage that has one, of those that are neither late nor dated in the future: the
+/// one whose age says whether proofs are recent.
 #[must_use]
 pub fn newest_proven(facts: &[Facts], now: DateTime<Utc>) -> Option<&Facts> {
     in_order(facts, now)
         .into_iter()
-        .find(|entry| entry.standing.is_proven() && !moment::is_future(entry.captured_at, now))
+        .find(|entry| entry.standing.is_proven() && !entry.late && !moment::is_future(entry.captured_at, now))
 }
 
 fn frozen(entries: &[&Facts], freeze: Freeze) -> Plan {
@@ -67,7 +69,7 @@ fn frozen(entries: &[&Facts], freeze: Freeze) -> Plan {
 }
 
 /// Each backup once, newest first, the newest lineage first. How new a lineage is says its latest capture time that is not
-/// in the future: lineages have no order of their own.
+/// in the future and not late: lineages have no order of their own.
 fn in_order(facts: &[Facts], now: DateTime<Utc>) -> Vec<&Facts> {
     let mut by_id: BTreeMap<_, &Facts> = BTreeMap::new();
     for entry in facts {
@@ -78,7 +80,7 @@ fn in_order(facts: &[Facts], now: DateTime<Utc>) -> Vec<&Facts> {
     }
     let mut newest: BTreeMap<&str, (bool, DateTime<Utc>)> = BTreeMap::new();
     for entry in by_id.values() {
-        let rank = (!moment::is_future(entry.captured_at, now), entry.captured_at);
+        let rank = (!entry.late && !moment::is_future(entry.captured_at, now), entry.captured_at);
         let known = newest.entry(&entry.lineage).or_insert(rank);
         *known = rank.max(*known);
     }
@@ -99,8 +101,23 @@ fn keeps_more(a: &Facts, b: &Facts) -> Ordering {
     };
     let rank = |e: &Facts| (e.hold.clone(), e.tombstone.is_none(), !e.is_asked(), e.tombstone, standing(e));
     let place = |e: &Facts| (e.lineage.clone(), e.revision, e.captured_at);
-    let size = |e: &Facts| (e.sealed_bytes, e.keys, e.db_bytes, e.parents.clone());
+    let size = |e: &Facts| (e.late, e.sealed_bytes, e.keys, e.db_bytes, e.parents.clone());
     rank(a).cmp(&rank(b)).then_with(|| place(a).cmp(&place(b))).then_with(|| size(a).cmp(&size(b)))
+}
+
+/// What becomes of a late backup: it is evidence, and goes only if a person asked for that and nobody holds it.
+fn late(entry: &Facts, rules: &Rules, now: DateTime<Utc>) -> Verdict {
+    match (&entry.hold, deletion(entry, rules, now)) {
+        (None, action) if entry.is_asked() => {
+            let grace_over = (action == Action::Delete).then_some(Reason::GraceOver);
+            Verdict {
+                id: entry.id.clone(),
+                action,
+                reasons: std::iter::once(Reason::Asked).chain(grace_over).collect(),
+            }
+        }
+        (hold, _) => kept(entry, hold.clone().map(Reason::Held).into_iter().chain([Reason::Late]).collect()),
+    }
 }
 
 /// What becomes of one lineage's backups.

@@ -49,6 +49,8 @@ pub enum Reason {
     Evidence,
     /// Its date lies ahead of our clock, so no rule can judge it.
     FromTheFuture,
+    /// It came into the store long after the time it claims: a person has to look first.
+    Late,
     /// It was marked for deletion, and now a rule keeps it again.
     KeptAgain,
     /// The whole plan is frozen.
@@ -105,6 +107,7 @@ impl fmt::Display for Reason {
             Reason::NothingProvenInLineage => f.write_str("nothing proven in its lineage"),
             Reason::Evidence => f.write_str("kept for evidence"),
             Reason::FromTheFuture => f.write_str("dated in the future"),
+            Reason::Late => f.write_str("late: came long after its time"),
             Reason::KeptAgain => f.write_str("was marked, a rule keeps it again"),
             // The whole plan says why at length; here it would stand beside every backup.
             Reason::Frozen(freeze) => write!(f, "frozen: {}", freeze.as_str()),

@@ -143,6 +143,7 @@ fn proven(at: DateTime<Utc>, number: usize) -> Facts {
         keys: 0,
         db_bytes: 0,
         parents: vec![],
+        late: false,
     }
 }
 

@@ -21,6 +21,7 @@ fn fact(at: DateTime<Utc>, revision: i64) -> Facts {
         keys: 1,
         db_bytes: 1,
         parents: vec![],
+        late: false,
     }
 }
 

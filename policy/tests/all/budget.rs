@@ -143,6 +143,7 @@ fn what_is_over_budget_goes_after_the_marked_one_that_would_take_its_place() {
             keys: 1,
             db_bytes: 1,
             parents: vec![],
+            late: false,
         }
     };
     let (newest, kept, given_up, lied) =

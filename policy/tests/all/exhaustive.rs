@@ -32,6 +32,7 @@ fn backup(index: usize, (age, standing): (i64, Standing)) -> Facts {
         keys: 1,
         db_bytes: 1,
         parents: vec![],
+        late: false,
     }
 }
 

@@ -89,7 +89,7 @@ proptest! {
             let captured_at = now() - TimeDelta::hours(60 - i64::try_from(n).unwrap());
             Facts {
                 id: BackupId::new(captured_at, 1), lineage: "a".to_owned(), revision: 1, captured_at, standing: proven(),
-                hold: None, tombstone: None, sealed_bytes: 1, keys, db_bytes: 1, parents: vec![],
+                hold: None, tombstone: None, sealed_bytes: 1, keys, db_bytes: 1, parents: vec![], late: false,
             }
         };
         let facts: Vec<Facts> = (0..lost + count).map(|n| backup(n, if n < lost { 100 } else { keys })).collect();
@@ -136,6 +136,7 @@ fn pair(keys: (u64, u64), db_bytes: (u64, u64)) -> Option<Freeze> {
             keys,
             db_bytes,
             parents: vec![],
+            late: false,
         }
     };
     let rules = Rules {

@@ -8,6 +8,7 @@ mod croner;
 mod duty;
 mod exhaustive;
 mod freezes;
+mod late;
 mod retention;
 mod schedule;
 mod simulation;

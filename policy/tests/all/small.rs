@@ -24,15 +24,17 @@ prop_compose! {
 
 prop_compose! {
     fn candidates()(all in prop::collection::vec(
-        (-40i64..40, -3i64..3, prop::sample::select(vec!["a", "b"]), standings(), prop::bool::weighted(0.8), any::<u64>()), 1..12,
+        (-40i64..40, -3i64..3, prop::sample::select(vec!["a", "b"]), standings(), prop::bool::weighted(0.8), prop::bool::weighted(0.2),
+         any::<u64>()), 1..12,
     )) -> Vec<Candidate> {
-        let candidate = |(hour, lie, lineage, standing, trusted, random): (i64, i64, &str, Standing, bool, u64)| Candidate {
+        let candidate = |(hour, lie, lineage, standing, trusted, late, random): (i64, i64, &str, Standing, bool, bool, u64)| Candidate {
             id: BackupId::new(now() + TimeDelta::hours(hour), random),
             lineage: lineage.to_owned(),
             revision: 1000 + hour + lie,
             captured_at: now() + TimeDelta::hours(hour),
             standing,
             trusted: if trusted { Trusted::Yes } else { Trusted::No("no signature".to_owned()) },
+            late,
         };
         all.into_iter().map(candidate).collect()
     }
@@ -40,6 +42,14 @@ prop_compose! {
 
 proptest! {
     #![proptest_config(cases(300))]
+
+    #[test]
+    fn a_late_backup_changes_nothing_about_the_default(all in candidates()) {
+        let in_time: Vec<Candidate> = all.iter().filter(|c| !c.late).cloned().collect();
+        let default = |all: &[Candidate]| choose(all, &Want::NewestProven, &Allow::default(), now()).map(|c| c.id).ok();
+        prop_assert_eq!(default(&all), default(&in_time));
+    }
+
 
     #[test]
     fn an_id_is_read_back_and_sorts_by_time(a in -1i64..253_402_300_799, b in 0i64..253_402_300_799, x in any::<u64>(), y in any::<u64>()) {
@@ -109,9 +119,9 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_chosen_without_the_consent_that_it_needs(all in candidates(), pick in any::<prop::sample::Index>(), bits in 0u8..16) {
-        let [unproven, older, unverified, diverged] = [1, 2, 4, 8].map(|bit| bits & bit > 0);
-        let allow = Allow { unproven, diverged, older, unverified };
+    fn nothing_is_chosen_without_the_consent_that_it_needs(all in candidates(), pick in any::<prop::sample::Index>(), bits in 0u8..32) {
+        let [unproven, older, unverified, diverged, late] = [1, 2, 4, 8, 16].map(|bit| bits & bit > 0);
+        let allow = Allow { unproven, diverged, older, late, unverified };
         let wanted = pick.get(&all);
         match choose(&all, &Want::This(wanted.id.clone()), &allow, now()) {
             Ok(choice) => {
@@ -119,7 +129,8 @@ proptest! {
                 let needed = if wanted.standing.is_diverged() { allow.diverged } else { allow.unproven };
                 prop_assert!(wanted.standing.is_proven() || needed);
                 prop_assert!(wanted.trusted.is_yes() || allow.unverified);
-                let newer_proven = all.iter().any(|c| c.lineage == wanted.lineage && c.trusted.is_yes()
+                prop_assert!(!wanted.late || allow.late);
+                let newer_proven = all.iter().any(|c| c.lineage == wanted.lineage && c.trusted.is_yes() && !c.late
                     && c.standing.is_proven() && (c.revision, c.captured_at) > (wanted.revision, wanted.captured_at));
                 prop_assert!(!newer_proven || allow.older);
             }
@@ -128,6 +139,7 @@ proptest! {
                     unproven: allow.unproven || missing.contains(&"unproven"),
                     diverged: allow.diverged || missing.contains(&"diverged"),
                     older: allow.older || missing.contains(&"older"),
+                    late: allow.late || missing.contains(&"late"),
                     unverified: allow.unverified || missing.contains(&"unverified"),
                 };
                 prop_assert!(!missing.is_empty());
@@ -143,8 +155,8 @@ proptest! {
         match choose(&all, &Want::NewestProven, &Allow::default(), now()) {
             Ok(choice) => {
                 let chosen = all.iter().find(|c| c.id == choice.id).unwrap();
-                prop_assert!(chosen.trusted.is_yes() && chosen.standing.is_proven());
-                let newer = |c: &&Candidate| c.lineage == chosen.lineage && c.trusted.is_yes() && c.standing.is_proven()
+                prop_assert!(chosen.trusted.is_yes() && chosen.standing.is_proven() && !chosen.late);
+                let newer = |c: &&Candidate| c.lineage == chosen.lineage && c.trusted.is_yes() && !c.late && c.standing.is_proven()
                     && (c.revision, c.captured_at, &c.id) > (chosen.revision, chosen.captured_at, &chosen.id);
                 prop_assert!(!all.iter().any(|c| newer(&c)));
                 // Naming it changes nothing.

@@ -71,7 +71,7 @@ fn ages() -> impl Strategy<Value = i64> {
 }
 
 prop_compose! {
-    fn backup()(
+    pub(crate) fn backup()(
         age in ages(),
         lie in prop_oneof![8 => Just(0i64), 1 => -5000i64..5000],
         lineage in prop_oneof![4 => Just("a"), 1 => Just("b")],
@@ -101,6 +101,7 @@ prop_compose! {
             keys,
             db_bytes,
             parents: vec![],
+            late: false,
         }
     }
 }

@@ -311,7 +311,7 @@ fn inline<S: Spill>(walk: &mut Walk<'_, S>, entry: &Entry, page: &[u8], each: &m
         return None;
     };
     let mut scratch = RevisionsNote::default();
-    match stream::leaf(header, page, &walk.read.keys, &mut scratch) {
+    match stream::leaf(header, page, (&walk.read.keys, &mut *walk.read.classes.borrow_mut()), &mut scratch) {
         Ok((_, used)) if used != page.len() => {
             walk.findings.at(entry.page, format!("the inline bucket {name} is longer than its items"));
             None

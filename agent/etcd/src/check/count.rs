@@ -5,7 +5,7 @@
 //! has a small table of its own. The records of a tree are numbered in the order of their revisions, so "at revision R"
 //! means "below a number", and the same parts answer for every R.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 
@@ -248,6 +248,21 @@ impl<S: Spill> Records<S> {
             Ok(())
         })?;
         Ok(Dangling { keys, ids: ids.into_iter().collect(), more })
+    }
+
+    /// How many of the living records are in each class.
+    pub(super) fn by_class(&self, alive: &Alive) -> io::Result<BTreeMap<u32, u64>> {
+        let mut by_class = BTreeMap::new();
+        each_leaf(&self.tree, &self.notes, |first, leaf| {
+            for (index, class) in leaf.classes() {
+                if alive.records.contains(first.saturating_add(u64::from(index))) {
+                    let count: &mut u64 = by_class.entry(class).or_default();
+                    *count = count.saturating_add(1);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(by_class)
     }
 
     /// HashKV at a revision, as a member compacted at `compact` answers it; `alive` is what is alive there.

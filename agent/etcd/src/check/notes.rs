@@ -3,7 +3,8 @@
 //! A note begins like a page, with 16 bytes of header. Branches, and leaves of other buckets than `key`, are kept as
 //! they are, without padding. A leaf of revision records is kept as [`REVISIONS`]: after the header the number of its
 //! first flawed record and the flaw, the number of records with a lease, length and CRC-32C of all its records end to
-//! end, then [`RECORD_BYTES`] for each record and [`LEASE_BYTES`] for each lease.
+//! end, then [`RECORD_BYTES`] for each record, [`LEASE_BYTES`] for each lease and [`CLASS_BYTES`] for each record that
+//! the caller put into a class.
 //!
 //! Once the database has ended, the scratch space also takes chunks of the caller's own.
 
@@ -25,6 +26,9 @@ const RECORD_BYTES: usize = 28;
 
 /// Number of the record 4, lease 8.
 const LEASE_BYTES: usize = 12;
+
+/// Number of the record 4, class 4.
+const CLASS_BYTES: usize = 8;
 
 /// Notes past the budget are handed to the scratch space in parts of this size.
 const SPILL_BYTES: usize = 256 << 10;
@@ -261,6 +265,7 @@ impl RecordNote {
 pub(super) struct RevisionsNote {
     records: Vec<u8>,
     leases: Vec<u8>,
+    classes: Vec<u8>,
     count: u16,
     flaw: Option<(u16, u16)>,
     /// Of all records end to end.
@@ -278,6 +283,7 @@ impl RevisionsNote {
     pub(super) fn clear(&mut self) {
         self.records.clear();
         self.leases.clear();
+        self.classes.clear();
         self.count = 0;
         self.flaw = None;
         self.sum = Sum::default();
@@ -288,7 +294,12 @@ impl RevisionsNote {
         self.sum = sum;
     }
 
-    pub(super) fn push(&mut self, record: &RecordNote, lease: i64, flaw: Option<u16>) {
+    /// Adds the next record; class 0 is none.
+    pub(super) fn push(&mut self, record: &RecordNote, lease: i64, class: u32, flaw: Option<u16>) {
+        if class != 0 {
+            self.classes.extend_from_slice(&u32::from(self.count).to_le_bytes());
+            self.classes.extend_from_slice(&class.to_le_bytes());
+        }
         if lease != 0 {
             self.leases.extend_from_slice(&u32::from(self.count).to_le_bytes());
             self.leases.extend_from_slice(&lease.to_be_bytes());
@@ -300,7 +311,7 @@ impl RevisionsNote {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The note's parts: a header in the page's likeness, the records, the leases.
+    /// The note's parts: a header in the page's likeness, the records, the leases, the classes.
     pub(super) fn header(&self, page: Header) -> [u8; REVISIONS_HEADER_BYTES] {
         let header = Header { flags: REVISIONS, count: self.count, ..page }.encode();
         let (index, flaw) = self.flaw.unwrap_or_default();
@@ -325,9 +336,13 @@ impl RevisionsNote {
         &self.leases
     }
 
+    pub(super) fn classes(&self) -> &[u8] {
+        &self.classes
+    }
+
     /// The whole note.
     pub(super) fn to_vec(&self, page: Header) -> Vec<u8> {
-        [&self.header(page)[..], &self.records, &self.leases].concat()
+        [&self.header(page)[..], &self.records, &self.leases, &self.classes].concat()
     }
 }
 
@@ -336,6 +351,7 @@ impl RevisionsNote {
 pub(super) struct Revisions<'a> {
     records: &'a [u8],
     leases: &'a [u8],
+    classes: &'a [u8],
     /// Number of the first flawed record and its flaw's code; a code of 0 is none.
     pub(super) flaw: (u16, u16),
     /// Of all records end to end.
@@ -348,8 +364,9 @@ impl<'a> Revisions<'a> {
         let flaw = (le_u16(note, 16)?, le_u16(note, 18)?);
         let sum = Sum { crc: le_u32(note, 24)?, len: le_u32(note, 28)? };
         let body = note.get(REVISIONS_HEADER_BYTES..)?;
-        let (records, leases) = body.split_at_checked(usize::from(header.count).checked_mul(RECORD_BYTES)?)?;
-        Some(Revisions { records, leases, flaw, sum })
+        let (records, rest) = body.split_at_checked(usize::from(header.count).checked_mul(RECORD_BYTES)?)?;
+        let (leases, classes) = rest.split_at_checked(size(le_u32(note, 20)?).checked_mul(LEASE_BYTES)?)?;
+        Some(Revisions { records, leases, classes, flaw, sum })
     }
 
     pub(super) fn len(self) -> u64 {
@@ -363,6 +380,11 @@ impl<'a> Revisions<'a> {
     /// The leases, each with the number of its record in this leaf.
     pub(super) fn leases(self) -> impl Iterator<Item = (u32, i64)> + 'a {
         self.leases.chunks_exact(LEASE_BYTES).filter_map(|lease| Some((le_u32(lease, 0)?, be_i64(lease, 4)?)))
+    }
+
+    /// The classes other than 0, each with the number of its record in this leaf.
+    pub(super) fn classes(self) -> impl Iterator<Item = (u32, u32)> + 'a {
+        self.classes.chunks_exact(CLASS_BYTES).filter_map(|class| Some((le_u32(class, 0)?, le_u32(class, 4)?)))
     }
 }
 

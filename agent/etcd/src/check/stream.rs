@@ -3,6 +3,7 @@
 //! A page's header is a claim. One that says "and the next 300 pages are mine" does not make the reader skip them:
 //! each of these is looked at by itself as well, and the walk decides who was right.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -15,7 +16,7 @@ use crate::mvcc::{self, Revision};
 use crate::num::{narrow, size, wide};
 
 use super::notes::{Notes, RecordNote, RevisionsNote, Sum};
-use super::{CheckError, Read};
+use super::{CheckError, Classes, Read};
 
 /// The most that is held of pages which span several.
 const WINDOW_BYTES: usize = 64 << 20;
@@ -46,9 +47,9 @@ struct Window {
 }
 
 impl<S: Spill> Stream<S> {
-    pub(super) fn new(notes: Notes<S>) -> Self {
+    pub(super) fn new(notes: Notes<S>, classes: Classes) -> Self {
         Stream {
-            noter: Noter { notes, keys: RandomState::new(), scratch: RevisionsNote::default() },
+            noter: Noter { notes, keys: RandomState::new(), classes, scratch: RevisionsNote::default() },
             page_size: 0,
             carry: Vec::new(),
             metas: [None; 2],
@@ -79,8 +80,9 @@ impl<S: Spill> Stream<S> {
         }
         let newest = Meta::newest(&self.metas).ok_or(CheckError::NoMeta { db_bytes })?;
         let hash_of_empty = self.noter.hash(&[]);
-        let Noter { notes, keys, .. } = self.noter;
-        Ok(Read { notes, keys, metas: self.metas, newest, db_bytes, pages: self.pages, hash_of_empty })
+        let Noter { notes, keys, classes, .. } = self.noter;
+        let classes = RefCell::new(classes);
+        Ok(Read { notes, keys, classes, metas: self.metas, newest, db_bytes, pages: self.pages, hash_of_empty })
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -210,6 +212,7 @@ impl Window {
 struct Noter<S> {
     notes: Notes<S>,
     keys: RandomState,
+    classes: Classes,
     scratch: RevisionsNote,
 }
 
@@ -225,10 +228,10 @@ impl<S: Spill> Noter<S> {
 
     /// Notes a page, all of whose bytes are there.
     fn note(&mut self, header: Header, bytes: &[u8], page_size: usize) -> io::Result<()> {
-        match note_page(header, bytes, page_size, &self.keys, &mut self.scratch) {
+        match note_page(header, bytes, page_size, (&self.keys, &mut self.classes), &mut self.scratch) {
             Ok(Shape::Revisions) => {
                 let note = &self.scratch;
-                self.notes.keep(header.id, &[&note.header(header), note.records(), note.leases()])
+                self.notes.keep(header.id, &[&note.header(header), note.records(), note.leases(), note.classes()])
             }
             Ok(Shape::Verbatim(used)) => self.notes.keep(header.id, &[bytes.get(..used).unwrap_or(bytes)]),
             Err(how) => {
@@ -257,11 +260,11 @@ fn note_page(
     header: Header,
     bytes: &[u8],
     page_size: usize,
-    keys: &RandomState,
+    by: (&RandomState, &mut Classes),
     scratch: &mut RevisionsNote,
 ) -> Result<Shape, Malformed> {
     let (shape, used) = match header.flags {
-        LEAF => leaf(header, bytes, keys, scratch)?,
+        LEAF => leaf(header, bytes, by, scratch)?,
         BRANCH => {
             let used = branch(header, bytes)?;
             (Shape::Verbatim(used), used)
@@ -279,7 +282,7 @@ fn note_page(
 pub(super) fn leaf(
     header: Header,
     bytes: &[u8],
-    keys: &RandomState,
+    (keys, classes): (&RandomState, &mut Classes),
     scratch: &mut RevisionsNote,
 ) -> Result<(Shape, usize), Malformed> {
     scratch.clear();
@@ -308,7 +311,8 @@ pub(super) fn leaf(
             len: u32::try_from(item.both.len()).map_err(|_| Malformed::TooLarge)?,
             crc: crc32c::crc32c(item.both),
         };
-        scratch.push(&note, record.lease, flaw.map(mvcc::Flaw::code));
+        let class = if revision.tombstone { 0 } else { classes.of(record.key, record.value) };
+        scratch.push(&note, record.lease, class, flaw.map(mvcc::Flaw::code));
     }
     let used = items.used();
     if before.is_none() {

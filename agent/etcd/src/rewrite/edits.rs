@@ -48,6 +48,9 @@ pub(super) fn commit<F: ReadAt + WriteAt>(file: &F, report: &Report, edits: &Edi
     commit.members(edits)?;
     commit.cluster()?;
     commit.meta(edits, revision)?;
+    if edits.disable_auth {
+        commit.auth()?;
+    }
     if edits.bump.is_some() {
         commit.ghost(Revision { main: revision, sub: 0, tombstone: false })?;
     }
@@ -103,6 +106,14 @@ impl<F: ReadAt + WriteAt> Commit<'_, F> {
         self.done.dropped_downgrade = items.len() < before;
         if self.done.dropped_downgrade {
             self.replace("cluster", &items)?;
+        }
+        Ok(())
+    }
+
+    fn auth(&mut self) -> Result<(), RewriteError> {
+        if let Some(mut items) = self.items("auth")? {
+            put(&mut items, b"authEnabled", 0, vec![0]);
+            self.replace("auth", &items)?;
         }
         Ok(())
     }

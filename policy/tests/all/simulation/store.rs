@@ -114,6 +114,7 @@ fn facts(backup: &Backup, rules: &Rules) -> Facts {
         keys: 1,
         db_bytes: 1,
         parents: Vec::new(),
+        late: false,
     }
 }
 
