@@ -2,6 +2,7 @@
 
 mod agents;
 mod blackout;
+mod content;
 mod damage;
 mod doctor;
 mod duty;
@@ -24,6 +25,7 @@ mod run;
 mod s3;
 mod secrets;
 mod slow;
+mod sources;
 mod stock;
 mod stores;
 mod survives;

@@ -51,4 +51,6 @@ pub mod docs {
     pub mod backends {}
     #[doc = include_str!("../docs/proof.md")]
     pub mod proof {}
+    #[doc = include_str!("../docs/history.md")]
+    pub mod history {}
 }

@@ -1,32 +1,12 @@
 //! What Lifeboat writes, other people's tools can read: on the worst day nobody needs Lifeboat.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
 use lifeboat_tests::fake_etcd::{FakeEtcd, Script};
 use lifeboat_tests::real_etcd::{Etcd, RealEtcd, etcdutl};
-use lifeboat_tests::tools;
+use lifeboat_tests::stock::{self, is_signed, public};
 use lifeboat_tests::world::keyspace;
 use lifeboat_tests::world::{CLUSTER, World, flip};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
-/// `age -d -i IDENTITY SEALED | zstd -d > INTO`.
-fn open_by_hand(identity: &Path, sealed: &Path, into: &Path) {
-    let mut age = Command::new(tools::age())
-        .arg("-d")
-        .arg("-i")
-        .arg(identity)
-        .arg(sealed)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("age starts");
-    let pipe = age.stdout.take().expect("its output is a pipe");
-    let file = File::create(into).expect("the folder is ours");
-    let zstd = Command::new(tools::zstd()).arg("-d").stdin(pipe).stdout(file).status().expect("zstd starts");
-    assert!(age.wait().expect("age ends").success() && zstd.success());
-}
 
 fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -42,7 +22,7 @@ fn age_and_zstd_give_what_etcd_sent_and_etcdutl_restores_it() {
         let manifest = &world.json(&["show", id])["backup"]["manifest"];
         for identity in ["prove.key", "recovery.key"] {
             let opened = world.path(&format!("opened-by-{identity}.db"));
-            open_by_hand(&world.key(identity), &world.object(id, "db.zst.age"), &opened);
+            stock::open(&world.key(identity), &world.object(id, "db.zst.age"), &opened);
             same_as_etcd_sent(&std::fs::read(&opened).unwrap(), &saved, manifest);
         }
 
@@ -103,19 +83,8 @@ fn what_comes_out_is_to_the_bit_what_went_in() {
     let entry = world.backup();
     let id = entry["id"].as_str().unwrap();
     let opened = world.path("opened.db");
-    open_by_hand(&world.key("recovery.key"), &world.object(id, "db.zst.age"), &opened);
+    stock::open(&world.key("recovery.key"), &world.object(id, "db.zst.age"), &opened);
     assert!(std::fs::read(&opened).unwrap() == sent, "not what the member sent");
-}
-
-fn minisign(file: &Path, key: &str) -> bool {
-    let output =
-        Command::new(tools::minisign()).arg("-Vm").arg(file).args(["-P", key]).output().expect("minisign starts");
-    output.status.success()
-}
-
-/// The second line of a `.pub` file.
-fn public(path: PathBuf) -> String {
-    std::fs::read_to_string(path).unwrap().lines().last().unwrap().to_owned()
 }
 
 #[test]
@@ -134,20 +103,19 @@ fn minisign_verifies_manifest_verdict_and_tombstone_and_sha256sum_the_rest() {
         let wanted = |found: &String| found.starts_with(&start) && found.ends_with(".json");
         let name = world.objects().into_iter().find(wanted).unwrap_or_else(|| panic!("there is no {start}"));
         let file = world.folder().join(&name);
-        assert!(minisign(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name}");
-        assert!(!minisign(&file, &public(world.key("operator.sign.pub"))), "{name} by another key");
+        assert!(is_signed(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name}");
+        assert!(!is_signed(&file, &public(world.key("operator.sign.pub"))), "{name} by another key");
         let object: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).expect("signed objects are JSON");
         assert_eq!((object["path"].as_str(), object["cluster"].as_str()), (Some(name.as_str()), Some(CLUSTER)));
         assert_eq!(object["signer"], hex(public(world.key(&format!("{role}.sign.pub"))).as_bytes()));
         flip(&file, 20);
-        assert!(!minisign(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name} after a flipped bit");
+        assert!(!is_signed(&file, &public(world.key(&format!("{role}.sign.pub")))), "{name} after a flipped bit");
     }
     let id = older["id"].as_str().unwrap();
     let manifest: Value = serde_json::from_slice(&std::fs::read(world.object(id, "manifest.json")).unwrap()).unwrap();
     for (object, field) in [("db.zst.age", "sealed"), ("db.zst.age.sums", "sums")] {
-        let said = tools::succeed(Command::new("sha256sum").arg(world.object(id, object)));
-        let said = String::from_utf8(said).unwrap();
-        assert_eq!(said.split(' ').next(), manifest[field]["sha256"].as_str(), "{object}");
+        let sum = stock::sha256sum(&world.object(id, object));
+        assert_eq!(Some(sum.as_str()), manifest[field]["sha256"].as_str(), "{object}");
     }
     let sums = std::fs::read_to_string(world.object(id, "db.zst.age.sums")).unwrap();
     let sealed = std::fs::read(world.object(id, "db.zst.age")).unwrap();

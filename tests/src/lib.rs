@@ -20,5 +20,6 @@ pub mod real_etcd;
 pub mod runtime;
 pub mod s3;
 pub mod server;
+pub mod stock;
 pub mod tools;
 pub mod world;

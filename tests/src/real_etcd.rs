@@ -62,6 +62,8 @@ pub struct Options {
     pub members: usize,
     /// Mutual TLS on the client port: the server's pair, the authority, and the pair with which the harness asks.
     pub tls: Option<TlsFiles>,
+    /// With whom the harness logs in, as `NAME:PASSWORD`.
+    pub user: Option<String>,
     /// More flags for every member.
     pub flags: Vec<String>,
 }
@@ -110,7 +112,12 @@ impl RealEtcd {
     /// Starts one member on a data dir that is there already, as after `lifeboat restore`.
     /// `name` must be the member's name in the data dir.
     pub fn on_data_dir(version: Etcd, name: &str, data_dir: &Path) -> Self {
-        let mut etcd = Self::prepare(version, Options::default());
+        Self::on_secured_data_dir(version, name, data_dir, None)
+    }
+
+    /// The same on one where users are on: with whom the harness logs in, as `NAME:PASSWORD`.
+    pub fn on_secured_data_dir(version: Etcd, name: &str, data_dir: &Path, user: Option<&str>) -> Self {
+        let mut etcd = Self::prepare(version, Options { user: user.map(str::to_owned), ..Options::default() });
         name.clone_into(&mut etcd.members[0].name);
         data_dir.clone_into(&mut etcd.members[0].data_dir);
         etcd.launch();
@@ -233,6 +240,11 @@ impl RealEtcd {
         }
     }
 
+    /// From now on `etcdctl` logs in as this `NAME:PASSWORD`; without one it does not.
+    pub fn log_in(&mut self, user: Option<&str>) {
+        self.options.user = user.map(str::to_owned);
+    }
+
     /// An `etcdctl` command for this cluster, to be run.
     pub fn etcdctl_command(&self) -> Command {
         let mut command = Command::new(self.version.etcdctl());
@@ -241,6 +253,9 @@ impl RealEtcd {
         if let Some(tls) = &self.options.tls {
             command.arg("--cacert").arg(&tls.ca_file);
             command.arg("--cert").arg(&tls.client_cert_file).arg("--key").arg(&tls.client_key_file);
+        }
+        if let Some(user) = &self.options.user {
+            command.arg("--user").arg(user);
         }
         command
     }

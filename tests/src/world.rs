@@ -20,6 +20,7 @@ use crate::binary::{self, Lifeboat, Ran};
 use crate::bucket::Bucket;
 use crate::real_etcd::{Etcd, RealEtcd};
 use crate::server::{Server, free_port};
+use crate::stock;
 
 pub use failure::Failure;
 pub use files::{all_of, copy_dir, flip};
@@ -277,10 +278,16 @@ impl World {
         self.lifeboat_with(config, &["run"]).start(&self.path(&format!("{name}.log")))
     }
 
-    /// Takes a backup and returns the entry.
+    /// Takes a backup and returns the entry. Whatever was backed up this way stock tools can restore.
     #[track_caller]
     pub fn backup(&self) -> Value {
-        self.json(&["backup"])["backup"].clone()
+        let entry = self.json(&["backup"])["backup"].clone();
+        if let (Place::Folder(_), Some(etcd)) = (&self.place, &self.etcd) {
+            let dir = self.path("by-stock-tools");
+            stock::restore(self, entry["id"].as_str().expect("an entry has an id"), etcd.version(), &dir);
+            fs::remove_dir_all(dir).expect("it is ours");
+        }
+        entry
     }
 
     /// What `lifeboat list` shows, newest first.

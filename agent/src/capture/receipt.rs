@@ -262,7 +262,9 @@ fn cut(trailer: Trailer) -> Error {
 }
 
 fn unsound(report: &Report) -> Error {
-    let first: Vec<String> = report.findings.iter().take(3).map(|finding| finding.what.clone()).collect();
-    let text = format!("the database is not sound, {} findings: {}", report.findings.len(), first.join("; "));
+    let first: Vec<String> = report.findings.iter().take(3).map(ToString::to_string).collect();
+    let count = report.findings.len();
+    let findings = if count == 1 { "finding" } else { "findings" };
+    let text = format!("the database is not sound, {count} {findings}: {}", first.join("; "));
     damaged(text).at(Level::Sound)
 }
