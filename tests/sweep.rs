@@ -117,7 +117,7 @@ fn store(objects: Arc<FaultStore>) -> Store {
 async fn run(ground: &Ground, act: Act, store: Store) -> Result<Outcome> {
     let outcome = match act {
         Act::Publish => ground.publish(&store, 4).await.map(|entry| Outcome::Published(Box::new(entry))),
-        Act::Read => ground.read(&store).await.map(Outcome::Seen),
+        Act::Read => ground.read(&store).await.map(|seen| Outcome::Seen(Box::new(seen))),
         Act::Prune => ground.prune(&store).await.map(Outcome::Pruned),
         Act::Fetch => ground.fetch(&store).await.map(Outcome::Fetched),
         Act::Hold => ground.hold(&store, 1).await.map(|()| Outcome::Held),

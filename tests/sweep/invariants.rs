@@ -23,7 +23,7 @@ use super::{Act, trusted};
 /// What the act told its caller.
 pub(super) enum Outcome {
     Published(Box<Trusted>),
-    Seen(Catalog),
+    Seen(Box<Catalog>),
     Pruned(Done),
     Fetched(Digest),
     Held,

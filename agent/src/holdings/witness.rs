@@ -130,7 +130,7 @@ mod tests {
     fn what_was_not_there_hours_after_its_time_and_is_there_later_is_late() {
         let mut memory = Memory::default();
         let (old, came) = (entry(1), entry(2));
-        memory.note(&reading(9, &[&[old.clone()]]));
+        memory.note(&reading(9, &[std::slice::from_ref(&old)]));
         let after = reading(10, &[&[came.clone(), old.clone()]]);
         memory.note(&after);
         assert_eq!(late(&memory, &after, &came), Some(Late { looked_at: at(9), found_at: at(10) }));
@@ -159,7 +159,7 @@ mod tests {
     fn a_process_that_begins_takes_the_last_verdict_for_its_look() {
         let mut old = entry(8);
         let mut found = verdict(&old, at(9));
-        let before = reading(9, &[&[old.clone()]]);
+        let before = reading(9, &[std::slice::from_ref(&old)]);
         found.learnt.catalog = Memory::default().witness(&before, 0, &old).seen;
         old.verdicts.push(found);
         let came = entry(2);
@@ -187,9 +187,9 @@ mod tests {
     fn what_another_store_had_in_time_was_only_copied_late() {
         let mut memory = Memory::default();
         let entry = entry(2);
-        memory.note(&reading(3, &[&[], &[entry.clone()]]));
-        memory.note(&reading(9, &[&[], &[entry.clone()]]));
-        let after = reading(10, &[&[entry.clone()], &[entry.clone()]]);
+        memory.note(&reading(3, &[&[], std::slice::from_ref(&entry)]));
+        memory.note(&reading(9, &[&[], std::slice::from_ref(&entry)]));
+        let after = reading(10, &[std::slice::from_ref(&entry), std::slice::from_ref(&entry)]);
         memory.note(&after);
         assert_eq!(late(&memory, &after, &entry), None);
         // Put into both at once it is late in both.
@@ -201,7 +201,7 @@ mod tests {
         // A verdict that another store's prover made in time tells a process that begins.
         let mut proven = entry.clone();
         proven.verdicts.push(verdict(&entry, at(3)));
-        let after = reading(10, &[&[entry.clone()], &[proven]]);
+        let after = reading(10, &[std::slice::from_ref(&entry), &[proven]]);
         let mut memory = Memory::default();
         memory.note(&reading(9, &[&[], &[]]));
         memory.note(&after);
