@@ -48,7 +48,7 @@ pub fn sha256sum(file: &Path) -> String {
 #[track_caller]
 pub fn restore(world: &World, id: &str, version: Etcd, data_dir: &Path) {
     let manifest = world.object(id, "manifest.json");
-    assert!(is_signed(&manifest, &public(world.key("backup.sign.pub"))), "the manifest of {id}");
+    assert!(is_signed(&manifest, &public(world.backup_key())), "the manifest of {id}");
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(manifest).expect("the manifest is there")).expect("JSON");
     let sealed = world.object(id, "db.zst.age");

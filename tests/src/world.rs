@@ -290,6 +290,14 @@ impl World {
         entry
     }
 
+    /// The public half of the key that signs backups now, which stands beside the secret one.
+    pub fn backup_key(&self) -> PathBuf {
+        let keys = self.field("keys");
+        let (_, path) = keys.split_once("signing_keys: { backup: ").expect("the config names the backup key first");
+        let path = path.split([',', ' ', '}']).next().unwrap_or_default();
+        Path::new(path).with_extension("pub")
+    }
+
     /// What `lifeboat list` shows, newest first.
     #[track_caller]
     pub fn list(&self) -> Vec<Value> {
