@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lifeboat_policy::proof::Level;
 use std::path::PathBuf;
 
-pub use keyring::{KeyringAction, KeyringArgs, ResealArgs, RevokeArgs, TrustArgs};
+pub use keyring::{ChangeArgs, KeyringAction, KeyringArgs, ResealArgs, RevokeArgs, TrustArgs};
 pub use wish::{AckArgs, DeleteArgs, HoldArgs, ReleaseArgs, SignArgs, Until};
 
 const GROUPS: &str = "\

@@ -238,13 +238,19 @@ pub fn options(pairs: &[String]) -> Result<Vec<(String, String)>> {
     pairs.iter().map(split).collect()
 }
 
+/// `[ROLE=]KEY`; base64 may end with `=`, but its letters are mixed.
+pub fn role_and_key(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((role, key)) if role.bytes().all(|b| b.is_ascii_lowercase()) => (Some(role), key),
+        _ => (None, text),
+    }
+}
+
 pub fn trust(values: &[String]) -> Result<Trust> {
     let mut trust = Trust::default();
     for value in values {
-        let (role, key) = match value.split_once('=') {
-            Some((role, key)) if role.bytes().all(|b| b.is_ascii_lowercase()) => (role, key),
-            _ => ("operator", value.as_str()), // base64 may end with `=`, but its letters are mixed
-        };
+        let (role, key) = role_and_key(value);
+        let role = role.unwrap_or(Role::Operator.name());
         let role = Role::ALL.into_iter().find(|known| known.name() == role).ok_or_else(|| {
             Error::new(Reason::Usage, format!("--trust {value:?}: {role:?} is no role"))
                 .hint("roles are backup, prove, prune, operator")

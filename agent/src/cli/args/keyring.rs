@@ -31,15 +31,8 @@ pub struct TrustArgs {
     /// A public key or its file: backup=KEY, prove=KEY, prune=KEY; without a role one that the config trusts already
     #[arg(value_name = "[ROLE=]KEY", required_unless_present = "vouch")]
     pub keys: Vec<String>,
-    /// A backup that counts from now on, whatever became of the key that signed it; again for each
-    #[arg(long, value_name = "BACKUP")]
-    pub vouch: Vec<String>,
     #[command(flatten)]
-    pub apply: ApplyArgs,
-    #[command(flatten)]
-    pub sign: SignArgs,
-    #[command(flatten)]
-    pub store: StoreArgs,
+    pub change: ChangeArgs,
 }
 
 #[derive(Args, Debug)]
@@ -50,32 +43,33 @@ pub struct RevokeArgs {
     /// Why; it stays readable in the list
     #[arg(long, value_name = "TEXT", value_parser = super::wish::words)]
     pub reason: String,
-    /// A backup that counts all the same, though no verdict names it; again for each
-    #[arg(long, value_name = "BACKUP")]
-    pub vouch: Vec<String>,
     #[command(flatten)]
-    pub apply: ApplyArgs,
-    #[command(flatten)]
-    pub sign: SignArgs,
-    #[command(flatten)]
-    pub store: StoreArgs,
+    pub change: ChangeArgs,
 }
 
-#[derive(Args, Clone, Copy, Debug)]
-pub struct ApplyArgs {
+/// Of the list that is written next.
+#[derive(Args, Debug)]
+pub struct ChangeArgs {
+    /// A backup that counts from now on, whatever became of the key that signed it; again for each
+    #[arg(long, value_name = "BACKUP")]
+    pub vouch: Vec<String>,
     /// Write the list
     #[arg(long)]
     pub apply: bool,
     /// Only say what would change: the default
     #[arg(long, conflicts_with = "apply")]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub sign: SignArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 #[derive(Args, Debug)]
 pub struct ResealArgs {
     /// A full id, a unique start of it or of its random part, `latest` or `latest-proven`
     pub backup: String,
-    /// Who opens the new one: age1..., an ssh public key, or a file with one a line; again for each
+    /// Who opens the new one: age1..., or a file with one a line; again for each
     #[arg(long = "recipient", value_name = "RECIPIENT", required = true)]
     pub recipients: Vec<String>,
     #[command(flatten)]

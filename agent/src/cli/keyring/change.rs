@@ -3,7 +3,7 @@
 use super::key_fields;
 use crate::catalog::manifest::Parent;
 use crate::catalog::trust_list::{Change, Content, Lost, TrustList, lost, next};
-use crate::cli::args::{Cli, RevokeArgs, SignArgs, StoreArgs, TrustArgs};
+use crate::cli::args::{ChangeArgs, Cli, RevokeArgs, StoreArgs, TrustArgs};
 use crate::cli::hold::{self, Who, Written};
 use crate::cli::log;
 use crate::cli::open::{self, CLOCK, Opened};
@@ -17,10 +17,10 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 pub async fn trust(cli: &Cli, args: &TrustArgs, output: &Output) -> Result<()> {
-    let opened = begin(cli, &args.store, output).await?;
+    let opened = begin(cli, &args.change.store, output).await?;
     let mut changes = Vec::new();
     for text in &args.keys {
-        let (role, key) = split(text);
+        let (role, key) = open::role_and_key(text);
         let key = keys::public_key(key)?;
         let known = opened.catalog().keys.find(&key).map(|known| known.role);
         let role = match role {
@@ -32,29 +32,21 @@ pub async fn trust(cli: &Cli, args: &TrustArgs, output: &Output) -> Result<()> {
         };
         changes.push(Change::Trust { role, key });
     }
-    changes.extend(vouched(&opened, &args.vouch).await?);
-    apply(&opened, &changes, (args.apply.apply, &args.sign), output).await
+    changes.extend(vouched(&opened, &args.change.vouch).await?);
+    apply(&opened, &changes, &args.change, output).await
 }
 
 pub async fn revoke(cli: &Cli, args: &RevokeArgs, output: &Output) -> Result<()> {
-    let opened = begin(cli, &args.store, output).await?;
+    let opened = begin(cli, &args.change.store, output).await?;
     let (key, role) = meant(&opened.catalog().keys, &args.key)?;
     let mut changes = vec![Change::Revoke { role, key, reason: args.reason.clone() }];
-    changes.extend(vouched(&opened, &args.vouch).await?);
-    apply(&opened, &changes, (args.apply.apply, &args.sign), output).await
+    changes.extend(vouched(&opened, &args.change.vouch).await?);
+    apply(&opened, &changes, &args.change, output).await
 }
 
 async fn begin(cli: &Cli, store: &StoreArgs, output: &Output) -> Result<Opened> {
     log::begin(cli, None)?;
     open::open(cli, store, false, output).await
-}
-
-/// `backup=KEY`; base64 may end with `=`, but its letters are mixed.
-fn split(text: &str) -> (Option<&str>, &str) {
-    match text.split_once('=') {
-        Some((role, key)) if !role.is_empty() && role.bytes().all(|b| b.is_ascii_lowercase()) => (Some(role), key),
-        _ => (None, text),
-    }
 }
 
 /// The known key that a person means: by itself, its file, or the start of its SHA-256.
@@ -102,7 +94,7 @@ async fn vouched(opened: &Opened, backups: &[String]) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-async fn apply(opened: &Opened, changes: &[Change], (apply, sign): (bool, &SignArgs), output: &Output) -> Result<()> {
+async fn apply(opened: &Opened, changes: &[Change], args: &ChangeArgs, output: &Output) -> Result<()> {
     let now = CLOCK.now();
     let readers = opened.access.places().iter().filter_map(|place| place.reader().ok()).collect::<Vec<_>>();
     let local = readers.first().map(|reader| reader.local_trust().clone()).unwrap_or_default();
@@ -110,15 +102,15 @@ async fn apply(opened: &Opened, changes: &[Change], (apply, sign): (bool, &SignA
     let content = next(current, &local, changes, now)
         .map_err(|why| Error::new(Reason::Usage, why).hint("`lifeboat keyring` shows every key with what it signed"))?;
     let n = free_number(opened, current).await?;
-    let signer = if apply { Some(hold::signer(opened, sign, Who::Operator)?) } else { None };
+    let signer = if args.apply { Some(hold::signer(opened, &args.sign, Who::Operator)?) } else { None };
     let lost = lost(opened.catalog(), &trusted_with(&content, current, &local, now));
     let mut written = Written::default();
     if let Some(signer) = &signer {
         write(opened, signer, n, &content, now, &mut written).await?;
     }
-    let text = describe(n, apply, &content, &lost, changes);
+    let text = describe(n, args.apply, &content, &lost, changes);
     let fields = json!({
-        "n": n, "applied": apply, "keys": content.keys.iter().map(key_fields).collect::<Vec<_>>(), "manifests": content.manifests,
+        "n": n, "applied": args.apply, "keys": content.keys.iter().map(key_fields).collect::<Vec<_>>(), "manifests": content.manifests,
         "no_longer_counts": {
             "backups": lost.backups,
             "notes": lost.notes.iter().map(|(kind, number)| (kind.plural(), *number)).collect::<std::collections::BTreeMap<_, _>>(),
