@@ -23,14 +23,14 @@ pub mod wish;
 use crate::config::ClusterName;
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
-use crate::keys::{Distrust, Signer, Trust};
+use crate::keys::{Distrust, Signer, Trust, named, validity};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::choice::{self, Candidate};
 use lifeboat_policy::hold::{self, Held, HoldFact};
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::proof::{Because, Level, ProofFacts, Standing, VerdictFact, standing};
 use lifeboat_policy::retention::{Facts, TombstoneFact};
-use lifeboat_policy::trust::{Refusal, usable};
+use lifeboat_policy::trust::usable;
 use manifest::{Manifest, Tombstone, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -268,13 +268,8 @@ impl Catalog {
     pub fn may_sign(&self, signer: &Signer, now: DateTime<Utc>) -> Result<()> {
         let Some(known) = self.keys.find(signer.public()) else { return Ok(()) };
         usable(&known.validity, now).map_err(|why| {
-            let day = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M UTC");
-            let why = match why {
-                Refusal::Revoked(at) => format!("was revoked, {}", day(at)),
-                Refusal::Before(from) => format!("is valid from {} on", day(from)),
-                Refusal::After(until) => format!("was valid until {}", day(until)),
-            };
-            let text = format!("the {} key {} {why}: what it signs counts for nothing", known.role, known.key.as_str());
+            let (key, why) = (named(known.key.as_str(), known.id.as_deref()), validity::words(why));
+            let text = format!("the {} key {key} {why}: what it signs counts for nothing", known.role);
             Error::new(Reason::Config, text).on("sign", known.role).hint(format!(
                 "make a new one, `lifeboat keygen --role {0} --out DIR`, name it under keys.signing_keys.{0}, and have the \
                  operator trust it: `lifeboat keyring trust {0}=KEY --apply`",

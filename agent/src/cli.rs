@@ -17,6 +17,7 @@ mod list;
 mod log;
 mod open;
 mod output;
+mod passphrase;
 mod progress;
 mod prove;
 mod prune;

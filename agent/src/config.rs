@@ -31,6 +31,7 @@ use crate::glob::Glob;
 use lifeboat_policy::proof::Level;
 use lifeboat_policy::retention::Keep;
 use lifeboat_policy::schedule::{Blackout, Cron};
+use lifeboat_policy::trust::Validity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -293,11 +294,29 @@ impl ReadBack {
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// `age1...` or the path of a file with one recipient a line.
-    pub recipients: Vec<String>,
+    pub recipients: Vec<NamedKey>,
     pub signing_keys: BTreeMap<Role, PathBuf>,
     /// Public keys (`RW...`) or paths of `.pub` files, by role.
-    pub trusted_keys: BTreeMap<Role, Vec<String>>,
+    pub trusted_keys: BTreeMap<Role, Vec<NamedKey>>,
     pub identity_file: Option<PathBuf>,
+}
+
+/// A public key as it is named in the config, and for how long it may be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedKey {
+    /// The key itself, or the path of a file that holds it.
+    pub key: String,
+    /// What a person calls it.
+    pub id: Option<String>,
+    /// Never `revoked`: that is the operator's trust list's to say.
+    pub validity: Validity,
+}
+
+impl NamedKey {
+    /// One without a name and without an end.
+    pub fn bare(key: impl Into<String>) -> NamedKey {
+        NamedKey { key: key.into(), ..NamedKey::default() }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -119,7 +119,7 @@ pub async fn examine(asked: &Asked<'_>) -> Vec<Check> {
     let (cluster, stores) = join(etcd::look(asked), stores).await;
     let mut checks = cluster.checks;
     checks.extend(stores.into_iter().flatten());
-    checks.extend(keys::look(asked.config));
+    checks.extend(keys::look(asked.config, asked.now()));
     checks.push(host::scratch(asked, cluster.db_bytes));
     checks.push(proof::look(asked, cluster.line));
     checks.push(host::prune(asked));

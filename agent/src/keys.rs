@@ -1,11 +1,16 @@
 //! Keys: who signs what (minisign), who may open what (age). Secrets come from files and show themselves nowhere.
 
 pub mod generate;
+pub mod locked;
 mod recovery;
 mod trust;
+pub mod validity;
 
+use crate::config::NamedKey;
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
+use chrono::{DateTime, Utc};
+use lifeboat_policy::trust::{Validity, usable};
 use std::fmt;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -47,8 +52,18 @@ impl PublicKey {
 
 /// Reads a whole secret file, and leaves no copy behind.
 pub(crate) fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Zeroizing::new(text)),
+    let bytes = read_secret_bytes(what, path)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(Error::new(Reason::Config, format!("{what} {} is no text", path.display()))
+            .hint("correct the path: secrets here are files of a few lines")),
+    }
+}
+
+/// The same as bytes: a locked identity need not be text.
+pub(crate) fn read_secret_bytes(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Zeroizing::new(bytes)),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
             Err(Error::new(Reason::Config, format!("{what} {} does not exist", path.display()))
                 .hint("make one with `lifeboat keygen --role ROLE --out DIR`, or correct the path in the config"))
@@ -91,27 +106,60 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Who can open what is sealed now: at least one.
-pub struct Recipients(Vec<age::x25519::Recipient>);
+/// Who can open what is sealed: at least one.
+#[derive(Clone)]
+pub struct Recipients(Vec<Recipient>);
+
+#[derive(Clone)]
+struct Recipient {
+    key: age::x25519::Recipient,
+    id: Option<String>,
+    validity: Validity,
+}
+
+impl Recipient {
+    fn bare(key: age::x25519::Recipient) -> Recipient {
+        Recipient { key, id: None, validity: Validity::default() }
+    }
+
+    fn name(&self) -> String {
+        named(&self.key.to_string(), self.id.as_deref())
+    }
+}
+
+/// A key as people see it: with the name that they gave it.
+pub(crate) fn named(key: &str, id: Option<&str>) -> String {
+    id.map_or_else(|| key.to_owned(), |id| format!("{key} ({id})"))
+}
 
 impl Recipients {
     /// From the config's values: `age1...` itself, or a file with one a line (`#` comments allowed).
-    pub fn load(values: &[String]) -> Result<Self> {
+    pub fn load(values: &[NamedKey]) -> Result<Self> {
         let mut recipients = Vec::new();
-        for value in values {
+        for NamedKey { key: value, id, validity } in values {
+            let mut add = |text: &str, from: &str| {
+                let (key, id) = (parse_recipient(text, from)?, id.clone());
+                recipients.push(Recipient { key, id, validity: *validity });
+                Ok::<_, Error>(())
+            };
             if value.starts_with("age1") {
-                recipients.push(parse_recipient(value, "the config")?);
+                add(value, "the config")?;
                 continue;
             }
             let text = std::fs::read_to_string(value).map_err(|source| Error::io("read", value, source))?;
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-                recipients.push(parse_recipient(line, value)?);
+                add(line, value)?;
             }
         }
-        Self::new(recipients)
+        Self::some(recipients)
     }
 
+    /// Without names and without end.
     pub fn new(recipients: Vec<age::x25519::Recipient>) -> Result<Self> {
+        Self::some(recipients.into_iter().map(Recipient::bare).collect())
+    }
+
+    fn some(recipients: Vec<Recipient>) -> Result<Self> {
         if recipients.is_empty() {
             return Err(Error::new(Reason::Config, "no recipient: nobody could open the backup")
                 .hint("put at least one age1... key under keys.recipients; `lifeboat keygen` makes one"));
@@ -119,18 +167,43 @@ impl Recipients {
         Ok(Recipients(recipients))
     }
 
-    pub fn as_dyn(&self) -> impl Iterator<Item = &dyn age::Recipient> {
-        self.0.iter().map(|recipient| recipient as &dyn age::Recipient)
+    /// Those that may be sealed for at `now`.
+    pub fn at(&self, now: DateTime<Utc>) -> Result<Self> {
+        let mut refused = Vec::new();
+        let usable = self.0.iter().filter(|recipient| match usable(&recipient.validity, now) {
+            Ok(()) => true,
+            Err(why) => {
+                refused.push(format!("{} {}", recipient.name(), validity::words(why)));
+                false
+            }
+        });
+        let usable: Vec<Recipient> = usable.cloned().collect();
+        if usable.is_empty() {
+            let text = format!("no recipient may be sealed for now: {}", refused.join("; "));
+            return Err(Error::new(Reason::Config, text).hint(
+                "add one that is valid under keys.recipients, or move its `until`; `lifeboat keygen` makes one",
+            ));
+        }
+        Ok(Recipients(usable))
     }
 
-    /// Each recipient's digest, as manifests name it, and its text.
+    pub fn as_dyn(&self) -> impl Iterator<Item = &dyn age::Recipient> {
+        self.0.iter().map(|recipient| &recipient.key as &dyn age::Recipient)
+    }
+
+    /// Each recipient's digest, as manifests name it, and its text with its name.
     pub fn named(&self) -> impl Iterator<Item = (Digest, String)> {
-        self.0.iter().map(|recipient| (Digest::of(recipient.to_string().as_bytes()), recipient.to_string()))
+        self.0.iter().map(|recipient| (Digest::of(recipient.key.to_string().as_bytes()), recipient.name()))
+    }
+
+    /// Each recipient's text with its name, and when it may be sealed for.
+    pub fn names_and_validity(&self) -> impl Iterator<Item = (String, &Validity)> {
+        self.0.iter().map(|recipient| (recipient.name(), &recipient.validity))
     }
 
     /// SHA-256 of each recipient's text: says which key opens a backup without telling the key that seals.
     pub fn fingerprints(&self) -> Vec<Digest> {
-        self.0.iter().map(|recipient| Digest::of(recipient.to_string().as_bytes())).collect()
+        self.0.iter().map(|recipient| Digest::of(recipient.key.to_string().as_bytes())).collect()
     }
 }
 
@@ -149,6 +222,14 @@ pub struct Identities {
 
 impl Identities {
     pub fn from_file(path: &Path) -> Result<Self> {
+        if locked::is_locked(&read_secret_bytes("identity file", path)?) {
+            let text =
+                format!("the identity {} is under a passphrase, and here is nobody to ask for it", path.display());
+            return Err(Error::new(Reason::KeyWrong, text).hint(
+                "agents need one without: the prover's own, `lifeboat keygen --role prove`; the recovery identity stays offline, \
+                 and --identity FILE asks for its passphrase",
+            ));
+        }
         let text = read_secret("identity file", path)?;
         Self::parse(&text, &path.display().to_string())
     }

@@ -2,13 +2,14 @@
 
 use crate::catalog::{Catalog, Reader};
 use crate::clock::Clock;
-use crate::config::{self, ClusterName, Config, Env, ProveWhen, Role, StoreConfig};
+use crate::config::{self, ClusterName, Config, Env, Finding, NamedKey, ProveWhen, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use crate::holdings::{Held, Holdings};
-use crate::keys::{self, Comments, Identities, Recipients, Signer, Trust};
+use crate::keys::{self, Comments, Identities, Recipients, Signer, Trust, TrustedKey};
 use crate::proof::binary::{self, EtcdBinary};
 use crate::scratch;
 use crate::store::{Layout, Store};
+use chrono::{DateTime, Utc};
 use lifeboat_policy::proof::{self, Level};
 use lifeboat_policy::retention::Rules;
 use std::path::PathBuf;
@@ -94,15 +95,18 @@ pub fn proof_rules(config: &Config, required: Level) -> Result<proof::Rules> {
 #[derive(Clone)]
 pub enum Identity {
     File(PathBuf),
-    /// Read once, from standard input.
-    Text(Arc<zeroize::Zeroizing<String>>),
+    /// Read once: from standard input, or from under a passphrase. `source` names it in errors.
+    Text {
+        text: Arc<zeroize::Zeroizing<String>>,
+        source: String,
+    },
 }
 
 impl Identity {
     pub fn load(&self) -> Result<Identities> {
         match self {
             Identity::File(path) => Identities::from_file(path),
-            Identity::Text(text) => Identities::parse(text, "standard input"),
+            Identity::Text { text, source } => Identities::parse(text, source),
         }
     }
 }
@@ -112,7 +116,7 @@ impl Identity {
     pub fn comments(&self) -> Result<Comments> {
         match self {
             Identity::File(path) => Ok(Comments::of(&keys::read_secret("identity file", path)?)),
-            Identity::Text(text) => Ok(Comments::of(text)),
+            Identity::Text { text, .. } => Ok(Comments::of(text)),
         }
     }
 }
@@ -220,8 +224,9 @@ impl Access {
 pub fn trust(config: &Config) -> Result<Trust> {
     let mut trust = Trust::default();
     for (role, values) in &config.keys.trusted_keys {
-        for value in values {
-            trust.add(*role, keys::public_key(value)?);
+        for NamedKey { key, id, validity } in values {
+            let local = TrustedKey::local(*role, keys::public_key(key)?);
+            trust.add_key(TrustedKey { id: id.clone(), validity: *validity, ..local });
         }
     }
     for (role, path) in &config.keys.signing_keys {
@@ -235,6 +240,13 @@ pub fn trust(config: &Config) -> Result<Trust> {
         )
         .hint("every role needs a key of its own: `lifeboat keygen --role ROLE --out DIR`")),
     }
+}
+
+/// What is to be said of the validity of the config's keys at `now`. What cannot be read has an error of its own.
+pub fn validity(config: &Config, source: &str, now: DateTime<Utc>) -> Vec<Finding> {
+    let recipients = Recipients::load(&config.keys.recipients).ok();
+    let Ok(trust) = trust(config) else { return Vec::new() };
+    keys::validity::judge(source, recipients.as_ref(), &trust, config.roles.contains(&Role::Backup), now)
 }
 
 /// The level that counts as proven, and the etcd servers found for it.

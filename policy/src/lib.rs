@@ -17,7 +17,7 @@
 //! | [`duty`] | which of several agents serves it |
 //! | [`freshness`] | whether the newest good backup is recent enough |
 //! | [`choice`] | which backup to restore, and what a person must consent to first |
-//! | [`span`] | how durations are written |
+//! | [`span`], [`moment`] | how durations and instants are written |
 #![deny(missing_docs)]
 #![cfg_attr(
     not(test),
@@ -31,10 +31,9 @@ pub mod freshness;
 pub mod hold;
 pub mod id;
 pub mod late;
+pub mod moment;
 pub mod proof;
 pub mod retention;
 pub mod schedule;
 pub mod span;
 pub mod trust;
-
-mod moment;

@@ -1,8 +1,23 @@
-//! Arithmetic on instants that cannot overflow: at the ends of chrono's range it stays there instead of panicking.
+//! How instants are written, and arithmetic on them that cannot overflow: at the ends of chrono's range it stays there
+//! instead of panicking.
 
-use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use std::time::Duration;
+
+/// An instant as people write it: RFC 3339, or a date, which is its first moment in UTC.
+///
+/// # Errors
+/// With what was written, and how it should be.
+pub fn parse(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(at.to_utc());
+    }
+    match text.parse::<NaiveDate>() {
+        Ok(date) => Ok(date.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => Err(format!("{text:?} is no time: give one like 2026-11-23T02:30:00Z or a date like 2026-11-23")),
+    }
+}
 
 /// How far an entry's time may lie ahead of ours before we call it dated in the future.
 pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);

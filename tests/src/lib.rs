@@ -21,5 +21,6 @@ pub mod runtime;
 pub mod s3;
 pub mod server;
 pub mod stock;
+pub mod terminal;
 pub mod tools;
 pub mod world;

@@ -11,7 +11,7 @@ use futures::TryStreamExt as _;
 use lifeboat::capture::{CaptureReceipt, Member, Observer};
 use lifeboat::catalog::manifest::{Compared, Equality, Step, Tombstone, Verdict};
 use lifeboat::catalog::{Captured, Catalog, Draft, Reader, Trusted, note, place, prepare, read_back};
-use lifeboat::config::{ClusterName, Role};
+use lifeboat::config::{ClusterName, NamedKey, Role};
 use lifeboat::digest::Digest;
 use lifeboat::error::{Error, Reason, Result};
 use lifeboat::keys::Comments;
@@ -48,7 +48,7 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) async fn prepare() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        generate(KeyRole::All, dir.path(), Comments::default()).expect("keys can be made");
+        generate(KeyRole::All, dir.path(), Comments::default(), None).expect("keys can be made");
         let mut trust = Trust::default();
         for (role, name) in
             [(Role::Backup, "backup"), (Role::Prove, "prove"), (Role::Prune, "prune"), (Role::Operator, "operator")]
@@ -61,7 +61,7 @@ impl Ground {
         observer.push(&snapshot, |_| Ok(())).expect("the vector is sound");
         let capture = observer.finish().expect("the vector is sound");
         let recipients = [dir.path().join("prove.pub").display().to_string()];
-        let recipients = Recipients::load(&recipients).expect("keygen made it");
+        let recipients = Recipients::load(&recipients.map(NamedKey::bare)).expect("keygen made it");
         let mut sealed = Vec::new();
         let mut sealer = Sealer::new(&recipients, |piece| {
             sealed.push(piece);

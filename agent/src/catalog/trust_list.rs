@@ -40,6 +40,9 @@ pub struct ListedKey {
     /// Absent: since ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<DateTime<Utc>>,
+    /// Absent: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revoked>,
 }
@@ -69,7 +72,7 @@ impl Signed for TrustList {
 
 impl ListedKey {
     fn validity(&self) -> Validity {
-        Validity { from: self.from, until: None, revoked: self.revoked.as_ref().map(|revoked| revoked.at) }
+        Validity { from: self.from, until: self.until, revoked: self.revoked.as_ref().map(|revoked| revoked.at) }
     }
 }
 
@@ -124,7 +127,7 @@ mod tests {
 
     fn listed(role: Role, key: &PublicKey, revoked: bool) -> ListedKey {
         let revoked = revoked.then(|| Revoked { at: DateTime::default(), reason: "stolen".to_owned() });
-        ListedKey { role, key: key.as_str().to_owned(), id: None, from: None, revoked }
+        ListedKey { role, key: key.as_str().to_owned(), id: None, from: None, until: None, revoked }
     }
 
     fn list(keys: Vec<ListedKey>) -> TrustList {

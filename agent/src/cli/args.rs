@@ -209,9 +209,19 @@ pub struct StoreArgs {
     /// A public key to believe, or its file: backup=KEY, prove=KEY, prune=KEY; bare: the operator's
     #[arg(long, value_name = "[ROLE=]KEY", requires = "store")]
     pub trust: Vec<String>,
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+}
+
+/// What opens sealed backups.
+#[derive(Args, Clone, Debug, Default)]
+pub struct IdentityArgs {
     /// The age identity that opens backups; `-` reads it from standard input. A recovery key's comments say where they are
     #[arg(long, value_name = "FILE")]
     pub identity: Option<String>,
+    /// The passphrase of that identity, on the first line of a file [default: it is asked for at the terminal]
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -231,7 +241,7 @@ pub struct ListArgs {
     #[arg(short, value_name = "N")]
     pub number: Option<usize>,
     /// Only those captured since
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = lifeboat_policy::moment::parse)]
     pub since: Option<DateTime<Utc>>,
     /// Every cluster of the store
     #[arg(long, conflicts_with = "cluster")]
@@ -343,9 +353,8 @@ pub struct InspectArgs {
     /// A snapshot, a data dir's member/snap/db, or a sealed db.zst.age
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The age identity that opens a sealed one; `-` reads it from standard input
-    #[arg(long, value_name = "FILE")]
-    pub identity: Option<String>,
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     /// Show HashKV at this revision instead of the newest
     #[arg(long, value_name = "R")]
     pub hash_revision: Option<i64>,
@@ -430,17 +439,12 @@ pub struct KeygenArgs {
     /// The operator's public key or its file, written into the recovery key's comments [default: one made in the same call]
     #[arg(long, value_name = "KEY")]
     pub operator: Option<String>,
-}
-
-/// RFC 3339, or a date, or how long ago.
-fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(at.to_utc());
-    }
-    if let Ok(date) = text.parse::<chrono::NaiveDate>() {
-        return Ok(date.and_time(chrono::NaiveTime::MIN).and_utc());
-    }
-    Err(format!("{text:?} is no time: give one like 2026-11-23T02:30:00Z or a date like 2026-11-23"))
+    /// Put the recovery identity under a passphrase, which is asked for at the terminal
+    #[arg(long)]
+    pub passphrase: bool,
+    /// The same with the passphrase on the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::args::{CheckConfigArgs, Cli};
 use super::open::CLOCK;
-use super::output::{Output, time};
+use super::output::{Output, count, time};
 use crate::clock::Clock as _;
 use crate::config::{self, Config, Finding, ProcessEnv, ProveWhen};
 use crate::error::{Error, Reason, Result};
@@ -17,9 +17,12 @@ use serde_json::{Value, json};
 pub fn check_config(cli: &Cli, args: &CheckConfigArgs, output: &Output) -> Result<()> {
     let path = config::find(cli.config.as_deref(), &ProcessEnv)?
         .ok_or_else(|| Error::new(Reason::Config, "there is no config to check").hint("give --config FILE"))?;
-    let (config, warnings) = Config::load(&path)?;
-    named_files(&config)?;
+    let (config, mut warnings) = Config::load(&path)?;
     let now = CLOCK.now();
+    let (errors, of_keys): (Vec<_>, Vec<_>) =
+        setup::validity(&config, &path.display().to_string(), now).into_iter().partition(Finding::is_error);
+    named_files(&config, &errors)?;
+    warnings.extend(of_keys);
     let mut text = format!("{}: good, with {} warnings\n", path.display(), warnings.len());
     for warning in &warnings {
         text.push_str(&format!("{warning}\n"));
@@ -59,8 +62,9 @@ pub fn check_config(cli: &Cli, args: &CheckConfigArgs, output: &Output) -> Resul
 }
 
 /// Everything that the config only names is opened too, and every failure is told, not only the first.
-fn named_files(config: &Config) -> Result<()> {
-    let mut failures: Vec<Error> = Vec::new();
+fn named_files(config: &Config, of_keys: &[Finding]) -> Result<()> {
+    let key = |finding: &Finding| Error::new(Reason::Config, finding.what.clone()).hint(finding.fix.clone());
+    let mut failures: Vec<Error> = of_keys.iter().map(key).collect();
     let mut try_one = |result: Result<()>| failures.extend(result.err());
     if !config.keys.recipients.is_empty() {
         try_one(Recipients::load(&config.keys.recipients).map(drop));
@@ -69,7 +73,7 @@ fn named_files(config: &Config) -> Result<()> {
         try_one(Signer::from_file(path).map(drop));
     }
     for value in config.keys.trusted_keys.values().flatten() {
-        try_one(crate::keys::public_key(value).map(drop));
+        try_one(crate::keys::public_key(&value.key).map(drop));
     }
     if let Some(path) = &config.keys.identity_file {
         try_one(Identities::from_file(path).map(drop));
@@ -81,7 +85,7 @@ fn named_files(config: &Config) -> Result<()> {
     if failures.is_empty() {
         return Ok(());
     }
-    let mut message = format!("what the config names has {} errors", failures.len());
+    let mut message = format!("what the config names has {}", count(failures.len(), "error"));
     for failure in &failures {
         message.push_str(&format!("\n  {failure}"));
         if let Some(hint) = &failure.hint {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub fn inspect(args: &InspectArgs, output: &Output) -> Result<()> {
     let file = SnapshotFile::open(&args.file)?;
-    let identities = args.identity.as_deref().map(|value| identity_from(value)?.load()).transpose()?;
+    let identities = identity_from(&args.identity)?.map(|identity| identity.load()).transpose()?;
     let in_use = file.kind == Kind::BareDb && file.is_in_use();
     let bar = Progress::new(output, "inspect");
     let progress = |done: u64| bar.at(done, file.bytes);

@@ -244,7 +244,8 @@ impl<'a> Signs<'a> {
 fn key_fields(listed: &ListedKey) -> Value {
     let sha256 = PublicKey::parse(&listed.key).ok().map(|key| key.fingerprint());
     json!({
-        "role": listed.role, "key": listed.key, "sha256": sha256, "id": listed.id, "from": listed.from.map(time),
+        "role": listed.role, "key": listed.key, "sha256": sha256, "id": listed.id,
+        "from": listed.from.map(time), "until": listed.until.map(time),
         "revoked": listed.revoked.as_ref().map(|revoked| json!({ "at": time(revoked.at), "reason": revoked.reason })),
     })
 }

@@ -1,13 +1,14 @@
 //! From flags or a config to a store that can be read.
 
-use super::args::{Cli, StoreArgs};
+use super::args::{Cli, IdentityArgs, StoreArgs};
 use super::output::Output;
+use super::passphrase;
 use crate::catalog::Catalog;
 use crate::clock::SystemClock;
 use crate::config::{self, ClusterName, Config, ProcessEnv, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use crate::holdings::{Held, Holdings};
-use crate::keys::{self, Trust};
+use crate::keys::{self, Trust, locked};
 use crate::setup::{self, Access, Identity, Place};
 use crate::store::{Layout, Store};
 use crate::summary::Yardstick;
@@ -73,7 +74,7 @@ pub fn config(cli: &Cli) -> Result<Config> {
 
 /// Opens what the flags name, else what the config names, and reads it. `unverified`: signatures were consented away.
 pub async fn open(cli: &Cli, args: &StoreArgs, unverified: bool, output: &Output) -> Result<Opened> {
-    let identity = args.identity.as_deref().map(identity_from).transpose()?;
+    let identity = identity_from(&args.identity)?;
     let told = !args.trust.is_empty();
     let args = &recovered(cli, args, identity.as_ref(), output)?;
     let opened = match url(args) {
@@ -260,15 +261,30 @@ pub fn trust(values: &[String]) -> Result<Trust> {
     Ok(trust)
 }
 
-/// The identity that a flag names: a file, or `-` for standard input.
-pub fn identity_from(value: &str) -> Result<Identity> {
-    if value != "-" {
-        return Ok(Identity::File(PathBuf::from(value)));
+/// The identity that a flag names: a file, or `-` for standard input. One under a passphrase is opened here, once.
+pub fn identity_from(args: &IdentityArgs) -> Result<Option<Identity>> {
+    let Some(value) = args.identity.as_deref() else { return Ok(None) };
+    let mut bytes = Zeroizing::new(Vec::new());
+    let source = if value == "-" { "standard input" } else { value };
+    if value == "-" {
+        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)
+            .map_err(|error| Error::io("read", source, error))?;
+    } else {
+        let path = PathBuf::from(value);
+        bytes = keys::read_secret_bytes("identity file", &path)?;
+        if !locked::is_locked(&bytes) {
+            return Ok(Some(Identity::File(path)));
+        }
     }
-    let mut text = Zeroizing::new(String::new());
-    std::io::Read::read_to_string(&mut std::io::stdin().lock(), &mut text)
-        .map_err(|source| Error::io("read", "standard input", source))?;
-    Ok(Identity::Text(Arc::new(text)))
+    let text = match (locked::is_locked(&bytes), std::str::from_utf8(&bytes)) {
+        (true, _) => passphrase::unlock(&bytes, source, args.passphrase_file.as_deref())?,
+        (false, Ok(text)) => Zeroizing::new(text.to_owned()),
+        (false, Err(_)) => {
+            return Err(Error::new(Reason::KeyWrong, format!("{source} is no age identity: it is no text"))
+                .hint("expected one or more lines AGE-SECRET-KEY-1..., or such a file under a passphrase"));
+        }
+    };
+    Ok(Some(Identity::Text { text: Arc::new(text), source: source.to_owned() }))
 }
 
 /// What a person calls a backup: an id, a start of one, `latest`, `latest-proven`.

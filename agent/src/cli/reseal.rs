@@ -6,6 +6,7 @@ use super::open::CLOCK;
 use super::output::{Output, size};
 use super::progress::Progress;
 use crate::clock::{Clock as _, Stopwatch};
+use crate::config::NamedKey;
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
 use crate::keys::Recipients;
@@ -15,7 +16,8 @@ use serde_json::json;
 pub async fn reseal(cli: &Cli, args: &ResealArgs, output: &Output) -> Result<()> {
     let shutdown = Shutdown::listen()?;
     // What is wrong in the call is told before anything is read.
-    let recipients = Recipients::load(&args.recipients)?;
+    let named: Vec<NamedKey> = args.recipients.iter().map(NamedKey::bare).collect();
+    let recipients = Recipients::load(&named)?;
     let (opened, id) = hold::one(cli, &args.store, &args.backup, output).await?;
     let signer = hold::signer(&opened, &args.sign, Who::Operator)?;
     let identities = opened.access.identities()?;

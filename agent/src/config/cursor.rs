@@ -5,6 +5,7 @@ use super::finding::{Finding, Severity};
 use super::nearest::nearest;
 use super::tree::{Entry, Kind, Node, Place};
 use super::units::parse_size;
+use chrono::{DateTime, Utc};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -211,6 +212,22 @@ impl<'a> Cursor<'a> {
             return None;
         }
         Some(PathBuf::from(text))
+    }
+
+    /// A moment, or a date, which is its first moment in UTC.
+    pub(crate) fn moment(&self) -> Option<DateTime<Utc>> {
+        let text = self.text("a time like 2027-01-31T00:00:00Z, or a date")?;
+        match lifeboat_policy::moment::parse(text) {
+            Ok(at) => Some(at),
+            Err(error) => {
+                self.error(error, "write a time with its zone, 2027-01-31T00:00:00Z, or a date, which begins in UTC");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn is_mapping(&self) -> bool {
+        matches!(self.node.kind, Kind::Map(_))
     }
 
     /// One of a few words.

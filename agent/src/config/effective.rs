@@ -2,7 +2,7 @@
 //! It holds no secret, because a config holds none: only the names of files.
 
 use super::units::size_text;
-use super::{Config, Members, ProveWhen, Role, StoreConfig};
+use super::{Config, Members, NamedKey, ProveWhen, Role, StoreConfig};
 use lifeboat_policy::retention::Keep;
 use lifeboat_policy::span;
 use serde_yaml::{Mapping, Value};
@@ -148,22 +148,38 @@ fn store(store: &StoreConfig) -> Value {
 }
 
 fn keys(config: &Config) -> Map {
-    let texts = |texts: &[String]| texts.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>();
     let keys = &config.keys;
     let mut map = Map::default();
-    map.put("recipients", texts(&keys.recipients));
+    map.put("recipients", keys.recipients.iter().map(named).collect::<Vec<_>>());
     let mut signing = Map::default();
     let mut trusted = Map::default();
     for role in Role::ALL {
         signing.put_path(role.name(), keys.signing_keys.get(&role).map(|path| path.as_path()));
         if let Some(listed) = keys.trusted_keys.get(&role) {
-            trusted.put(role.name(), texts(listed));
+            trusted.put(role.name(), listed.iter().map(named).collect::<Vec<_>>());
         }
     }
     map.put("signing_keys", signing);
     map.put("trusted_keys", trusted);
     map.put_path("identity_file", keys.identity_file.as_deref());
     map
+}
+
+fn named(named: &NamedKey) -> Value {
+    if *named == NamedKey::bare(named.key.as_str()) {
+        return Value::from(named.key.as_str());
+    }
+    let mut map = Map::default();
+    map.put("key", named.key.as_str());
+    if let Some(id) = &named.id {
+        map.put("id", id.as_str());
+    }
+    for (name, at) in [("from", named.validity.from), ("until", named.validity.until)] {
+        if let Some(at) = at {
+            map.put(name, at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true));
+        }
+    }
+    map.into()
 }
 
 fn schedule(config: &Config) -> Map {

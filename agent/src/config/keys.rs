@@ -1,7 +1,9 @@
 //! `keys`: who can open backups, who signs what, and whose signatures count.
 
 use super::cursor::{Cursor, shown};
-use super::{Keys, Role};
+use super::{Keys, NamedKey, Role};
+use chrono::{DateTime, Utc};
+use lifeboat_policy::trust::Validity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -31,19 +33,56 @@ pub(crate) fn read(cursor: &Cursor<'_>) -> Keys {
     keys
 }
 
-fn read_recipients(cursor: &Cursor<'_>) -> Vec<String> {
+fn read_recipients(cursor: &Cursor<'_>) -> Vec<NamedKey> {
     const FIX: &str = "write a list: recipients: [age1..., /etc/lifeboat/recovery.pub]";
     let mut seen = BTreeSet::new();
     let mut recipients = Vec::new();
     for item in cursor.items("a list of recipients", FIX) {
-        let Some(text) = read_recipient(&item) else { continue };
-        if seen.insert(text) {
-            recipients.push(text.to_string());
+        let Some(named) = read_named(&item, read_recipient) else { continue };
+        if seen.insert(named.key.clone()) {
+            recipients.push(named);
         } else {
             item.warning("this recipient is listed twice", "remove one of the two");
         }
     }
     recipients
+}
+
+const NAMED: &[&str] = &["key", "id", "from", "until"];
+
+/// A key alone, or a mapping of it, its name and its validity.
+fn read_named(item: &Cursor<'_>, read_key: impl for<'a> FnOnce(&Cursor<'a>) -> Option<&'a str>) -> Option<NamedKey> {
+    if !item.is_mapping() {
+        return read_key(item).map(NamedKey::bare);
+    }
+    let fields = item.fields(NAMED)?;
+    let key = fields.need("key", "write { key: KEY, id: NAME, from: TIME, until: TIME }, the last three as needed");
+    let key = key.and_then(|c| read_key(&c).map(str::to_owned));
+    let id = fields.get("id").and_then(|c| read_id(&c));
+    let time = |name: &str| fields.get(name).map(|c| (c.moment(), c));
+    let (from, until) = (time("from"), time("until"));
+    if let (Some((Some(from), _)), Some((Some(until), at))) = (&from, &until)
+        && until <= from
+    {
+        at.error("ends before it begins: this key could never be used", "write an `until` after `from`");
+        return None;
+    }
+    // A time that cannot be read must not become a key without end.
+    let read = |time: Option<(Option<DateTime<Utc>>, Cursor<'_>)>| match time {
+        None => Some(None),
+        Some((at, _)) => at.map(Some),
+    };
+    let validity = Validity { from: read(from)?, until: read(until)?, revoked: None };
+    Some(NamedKey { key: key?, id, validity })
+}
+
+fn read_id(cursor: &Cursor<'_>) -> Option<String> {
+    let id = cursor.text("a name for this key")?;
+    if id.trim().is_empty() || id.chars().count() > 60 {
+        cursor.error("a key's id is a short name", "write up to 60 characters, such as backup-2026");
+        return None;
+    }
+    Some(id.to_owned())
 }
 
 fn read_recipient<'a>(cursor: &Cursor<'a>) -> Option<&'a str> {
@@ -100,15 +139,15 @@ fn read_signing(cursor: &Cursor<'_>) -> BTreeMap<Role, PathBuf> {
     keys
 }
 
-fn read_trusted(cursor: &Cursor<'_>) -> BTreeMap<Role, Vec<String>> {
+fn read_trusted(cursor: &Cursor<'_>) -> BTreeMap<Role, Vec<NamedKey>> {
     const FIX: &str = "write role: [key or file], such as operator: [/etc/lifeboat/operator.sign.pub]";
-    let mut keys: BTreeMap<Role, Vec<String>> = BTreeMap::new();
+    let mut keys: BTreeMap<Role, Vec<NamedKey>> = BTreeMap::new();
     for (name, value) in cursor.entries("a mapping of role to keys", FIX) {
         let Some(role) = read_role(name, &value) else { continue };
         for item in value.items("a list of public keys", FIX) {
-            let Some(text) = read_public_key(&item) else { continue };
-            let other = keys.iter().find(|(other, known)| **other != role && known.iter().any(|key| key == text));
-            if let Some((other, _)) = other {
+            let Some(named) = read_named(&item, read_public_key) else { continue };
+            let same = |known: &NamedKey| known.key == named.key;
+            if let Some((other, _)) = keys.iter().find(|(other, known)| **other != role && known.iter().any(same)) {
                 item.error(
                     format!(
                         "this key is trusted for {} already: one key under two roles has the rights of both",
@@ -117,7 +156,7 @@ fn read_trusted(cursor: &Cursor<'_>) -> BTreeMap<Role, Vec<String>> {
                     "give each role its own key",
                 );
             }
-            keys.entry(role).or_default().push(text.to_string());
+            keys.entry(role).or_default().push(named);
         }
     }
     keys

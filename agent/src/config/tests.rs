@@ -35,7 +35,7 @@ write_quorum: 2
 keys:
   recipients: [{RECIPIENT}, /etc/lifeboat/recovery.pub]
   signing_keys: {{ backup: /run/b.key, prove: /run/p.key, prune: /run/u.key }}
-  trusted_keys: {{ operator: [/etc/lifeboat/operator.sign.pub], prove: [{PUBLIC}] }}
+  trusted_keys: {{ operator: [/etc/lifeboat/operator.sign.pub], prove: [{{ key: {PUBLIC}, id: prover-1, until: 2027-12-31 }}] }}
   identity_file: /run/prove.key
 schedule:
   {{ backup: \"*/30 * * * *\", prove: after-backup, prune: \"17 3 * * *\", jitter: 60s, take_over: 5m, blackout: [\"22:00-02:00\"] }}
@@ -143,7 +143,10 @@ fn the_full_config_is_read() {
     assert_eq!(config.stores[0].options["allow_http"], "true");
     assert_eq!(config.stores[0].options_file.as_deref(), Some(Path::new("/run/secrets/s3.yaml")));
     assert_eq!(config.keys.recipients.len(), 2);
-    assert_eq!(config.keys.trusted_keys[&Role::Prove], [PUBLIC]);
+    let until = lifeboat_policy::moment::parse("2027-12-31").ok();
+    let validity = Validity { until, ..Validity::default() };
+    let named = NamedKey { key: PUBLIC.to_owned(), id: Some("prover-1".to_owned()), validity };
+    assert_eq!(config.keys.trusted_keys[&Role::Prove], [named]);
     assert_eq!(config.alert_after.proof, Some(Duration::from_secs(3 * 3600)));
     let keep = config.keep.as_ref().unwrap();
     assert_eq!((keep.daily, keep.weekly, keep.monthly, keep.min_proven), (14, 8, 12, 2));

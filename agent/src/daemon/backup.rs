@@ -8,6 +8,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::SlowStore;
 use crate::error::{Error, Reason, Result};
 use crate::holdings::Holdings;
+use crate::keys::Recipients;
 use crate::metrics;
 use crate::scratch::{self, Notes};
 use crate::seal::{SealReceipt, Sealer};
@@ -62,11 +63,13 @@ pub async fn backup(
     let watch = Stopwatch::start();
     let limit = kit.limits.backup;
     before.merged.may_sign(&kit.signer, clock.now())?;
+    let recipients = kit.recipients.at(clock.now())?;
     let work = async {
         let survey = capture::survey(&kit.etcd).await?;
         tell(&survey);
         metrics::set_alarms(access.layout().cluster(), &survey);
-        let run = Run { access, kit, clock, slot, before, survey: Arc::new(survey), watch, progress };
+        let survey = Arc::new(survey);
+        let run = Run { access, kit, recipients: &recipients, clock, slot, before, survey, watch, progress };
         let (published, better) = run.publish_one(&run.survey.members, &before.merged).await?;
         let better = run.survey.members.iter().filter(|member| better.contains(&member.member_id));
         let better: Vec<Member> = better.cloned().collect();
@@ -107,6 +110,8 @@ fn tell(survey: &Survey) {
 struct Run<'a> {
     access: &'a Access,
     kit: &'a BackupKit,
+    /// Of the kit's, those that may be sealed for now.
+    recipients: &'a Recipients,
     clock: &'a dyn Clock,
     slot: Option<DateTime<Utc>>,
     before: &'a Holdings,
@@ -233,7 +238,7 @@ impl Run<'_> {
         let checked = tokio::task::spawn_blocking(move || check(&notes_dir, checks, &to_seal));
         let refused: Arc<Mutex<Option<Error>>> = Arc::default();
         let refusal = refused.clone();
-        let sealer = Sealer::new(&self.kit.recipients, move |piece| {
+        let sealer = Sealer::new(self.recipients, move |piece| {
             spool.push_blocking(piece).map_err(|error| {
                 let text = error.to_string();
                 *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);

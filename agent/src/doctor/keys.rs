@@ -1,10 +1,11 @@
 //! Keys: is each here that a role needs, for its owner alone, and does somebody open what is sealed?
 
 use super::{Check, Status, words};
-use crate::config::{Config, Role};
+use crate::config::{Config, Finding, Role};
 use crate::error::{Error, Reason, Result};
 use crate::keys::{Identities, Recipients, Signer};
 use crate::setup;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub(super) struct Sealing {
     pub identity: Option<PathBuf>,
 }
 
-pub(super) fn look(config: &Config) -> Vec<Check> {
+pub(super) fn look(config: &Config, now: DateTime<Utc>) -> Vec<Check> {
     let signing = config.keys.signing_keys.iter().map(|(role, path)| Secret {
         what: format!("signing key of {role}"),
         path: path.clone(),
@@ -40,8 +41,14 @@ pub(super) fn look(config: &Config) -> Vec<Check> {
     let trusted = setup::trust(config)
         .map(|trust| Role::ALL.into_iter().filter(|role| trust.has(*role)).collect::<BTreeSet<Role>>());
     checks.extend(judge_trust(&config.roles, &trusted));
-    checks.push(judge_sealing(&config.roles, &sealing(config)));
+    checks.push(judge_sealing(&config.roles, &sealing(config, now)));
+    checks.extend(setup::validity(config, "", now).iter().map(validity));
     checks
+}
+
+fn validity(finding: &Finding) -> Check {
+    let status = if finding.is_error() { Status::Fail } else { Status::Warn };
+    Check { area: "keys", status, found: finding.what.clone(), hint: Some(finding.fix.clone()) }
 }
 
 pub(super) fn mode(path: &Path) -> Result<u32> {
@@ -50,11 +57,13 @@ pub(super) fn mode(path: &Path) -> Result<u32> {
 }
 
 /// Seals a few bytes for each recipient and opens them again, as far as the keys of this host do.
-fn sealing(config: &Config) -> Result<Option<Sealing>> {
+fn sealing(config: &Config, now: DateTime<Utc>) -> Result<Option<Sealing>> {
     if config.keys.recipients.is_empty() {
         return Ok(None);
     }
-    let recipients = Recipients::load(&config.keys.recipients)?;
+    // Where none may be used now, that has a line of its own.
+    let all = Recipients::load(&config.keys.recipients)?;
+    let recipients = all.at(now).unwrap_or(all);
     let identities = match &config.keys.identity_file {
         // One that cannot be read has its own line already.
         Some(path) => Identities::from_file(path).ok(),

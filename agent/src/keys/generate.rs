@@ -1,8 +1,8 @@
 //! Making keys: one signing key a role, age identities for those who open backups. Nothing that exists is overwritten.
 
-use super::{Comments, PublicKey};
+use super::{Comments, PublicKey, locked};
 use crate::error::{Error, Reason, Result};
-use age::secrecy::ExposeSecret as _;
+use age::secrecy::{ExposeSecret as _, SecretString};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -49,8 +49,9 @@ const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
 /// Makes the keys of a role in `dir`, all of them or, where one exists already, none. The comments go into the
-/// recovery key, so that it says itself what it opens; an operator's key that is made in the same call goes there too.
-pub fn generate(role: KeyRole, dir: &Path, comments: Comments) -> Result<Keys> {
+/// recovery key, so that it says itself what it opens; an operator's key that is made in the same call goes there too. With
+/// a passphrase all of the recovery key is locked by it.
+pub fn generate(role: KeyRole, dir: &Path, comments: Comments, passphrase: Option<&SecretString>) -> Result<Keys> {
     let mut planned = Vec::new();
     let mut config = Vec::new();
     let wants = |one: KeyRole| role == one || role == KeyRole::All;
@@ -62,7 +63,7 @@ pub fn generate(role: KeyRole, dir: &Path, comments: Comments) -> Result<Keys> {
         }
     }
     if wants(KeyRole::Prove) {
-        identity(&PROOF_IDENTITY, "", &mut planned);
+        identity(&PROOF_IDENTITY, "", None, &mut planned)?;
         config.push(format!("keys.recipients: add {}", at(PROOF_IDENTITY.public)));
         config.push(format!("keys.identity_file: {}", at(PROOF_IDENTITY.secret)));
     }
@@ -72,7 +73,7 @@ pub fn generate(role: KeyRole, dir: &Path, comments: Comments) -> Result<Keys> {
             Some(made) => Some(PublicKey::parse(&made)?),
             None => comments.operator.clone(),
         };
-        identity(&RECOVERY_IDENTITY, &Comments { operator, ..comments }.text(), &mut planned);
+        identity(&RECOVERY_IDENTITY, &Comments { operator, ..comments }.text(), passphrase, &mut planned)?;
         config.push(format!("keys.recipients: add {}", at(RECOVERY_IDENTITY.public)));
     }
     write_all(dir, &planned)?;
@@ -139,13 +140,22 @@ const RECOVERY_IDENTITY: IdentityFiles = IdentityFiles {
     keep: "offline, twice, away from the cluster; no agent may ever hold it",
 };
 
-fn identity(files: &IdentityFiles, comments: &str, planned: &mut Vec<Planned>) {
+fn identity(
+    files: &IdentityFiles,
+    comments: &str,
+    passphrase: Option<&SecretString>,
+    planned: &mut Vec<Planned>,
+) -> Result<()> {
     let identity = age::x25519::Identity::generate();
     let recipient = identity.to_public().to_string();
     let secret = identity.to_string();
+    let text = Zeroizing::new(format!("{comments}# public key: {recipient}\n{}\n", secret.expose_secret()));
     planned.push(Planned {
         name: files.secret,
-        text: Zeroizing::new(format!("{comments}# public key: {recipient}\n{}\n", secret.expose_secret())),
+        text: match passphrase {
+            Some(passphrase) => locked::lock(&text, passphrase)?,
+            None => text,
+        },
         mode: SECRET,
         what: "opens backups",
         keep: files.keep,
@@ -157,6 +167,7 @@ fn identity(files: &IdentityFiles, comments: &str, planned: &mut Vec<Planned>) {
         what: "seals backups for that key",
         keep: "with every agent that backs up",
     });
+    Ok(())
 }
 
 fn write_all(dir: &Path, planned: &[Planned]) -> Result<()> {
@@ -186,6 +197,7 @@ fn write_all(dir: &Path, planned: &[Planned]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::NamedKey;
     use crate::keys::{Identities, Recipients, Signer};
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -193,7 +205,7 @@ mod tests {
     fn generated_keys_are_usable_private_and_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let comments = Comments { cluster: Some("prod".to_owned()), ..Comments::default() };
-        let keys = generate(KeyRole::All, dir.path(), comments).unwrap();
+        let keys = generate(KeyRole::All, dir.path(), comments, None).unwrap();
         assert_eq!(keys.files.len(), 12);
         for role in ["backup", "prove", "prune", "operator"] {
             let signer = Signer::from_file(&dir.path().join(format!("{role}.sign.key"))).unwrap();
@@ -206,11 +218,11 @@ mod tests {
             assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
             assert!(Identities::from_file(&secret).is_ok());
             let public = dir.path().join(format!("{name}.pub")).display().to_string();
-            assert!(Recipients::load(&[public]).is_ok());
+            assert!(Recipients::load(&[NamedKey::bare(public)]).is_ok());
         }
         let recovery = std::fs::read_to_string(dir.path().join("recovery.key")).unwrap();
         assert!(recovery.contains("# lifeboat-cluster: prod") && recovery.contains("# lifeboat-operator: RW"));
-        let again = generate(KeyRole::Recovery, dir.path(), Comments::default()).unwrap_err();
+        let again = generate(KeyRole::Recovery, dir.path(), Comments::default(), None).unwrap_err();
         assert_eq!(again.reason, Reason::TargetNotEmpty);
     }
 }

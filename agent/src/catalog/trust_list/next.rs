@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::keys::{PublicKey, Trust};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::trust::{Vouched, counts};
+use lifeboat_policy::trust::{Validity, Vouched, counts};
 use std::collections::BTreeMap;
 
 /// What the operator wants.
@@ -54,7 +54,8 @@ pub fn next(
 
 fn listed(known: &crate::keys::TrustedKey) -> ListedKey {
     let (role, key) = (known.role, known.key.as_str().to_owned());
-    ListedKey { role, key, id: known.id.clone(), from: known.validity.from, revoked: None }
+    let Validity { from, until, .. } = known.validity;
+    ListedKey { role, key, id: known.id.clone(), from, until, revoked: None }
 }
 
 fn trust(
@@ -79,7 +80,14 @@ fn trust(
         Some(_) => Ok(()),
         None => {
             // A key of a first list may have signed for long; one that is added later has not.
-            content.keys.push(ListedKey { role, key: key.as_str().to_owned(), id: None, from, revoked: None });
+            content.keys.push(ListedKey {
+                role,
+                key: key.as_str().to_owned(),
+                id: None,
+                from,
+                until: None,
+                revoked: None,
+            });
             Ok(())
         }
     }
@@ -93,7 +101,14 @@ fn revoke(content: &mut Content, role: Role, key: &PublicKey, reason: &str, at: 
     match content.keys.iter_mut().find(|listed| listed.key == key.as_str()) {
         Some(listed) if listed.revoked.is_some() => return Err("this key is revoked already".to_owned()),
         Some(listed) => listed.revoked = revoked,
-        None => content.keys.push(ListedKey { role, key: key.as_str().to_owned(), id: None, from: None, revoked }),
+        None => content.keys.push(ListedKey {
+            role,
+            key: key.as_str().to_owned(),
+            id: None,
+            from: None,
+            until: None,
+            revoked,
+        }),
     }
     Ok(())
 }

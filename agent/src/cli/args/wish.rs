@@ -91,7 +91,7 @@ impl Until {
 }
 
 pub fn parse_until(text: &str) -> Result<Until, String> {
-    match (super::parse_time(text), lifeboat_policy::span::parse(text)) {
+    match (lifeboat_policy::moment::parse(text), lifeboat_policy::span::parse(text)) {
         (Ok(at), _) => Ok(Until::At(at)),
         (_, Ok(span)) => Ok(Until::In(span)),
         (Err(_), Err(_)) => Err(format!(
