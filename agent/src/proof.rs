@@ -21,7 +21,7 @@ use crate::restore::{self, Asking, Built, Members, Origin, Target};
 use crate::scratch::{self, Notes, Scratch};
 use crate::store::{Layout, Store};
 use binary::EtcdBinary;
-use lifeboat_policy::proof::{Level, Outcome};
+use lifeboat_policy::proof::{Level, Outcome, worth_recording};
 use server::Ground;
 use std::io::Read;
 use std::path::PathBuf;
@@ -62,7 +62,8 @@ pub struct Proving<'a> {
 }
 
 impl Proving<'_> {
-    /// Proves one backup and records the verdict. An error means inconclusive: nothing was learnt of the backup, nothing recorded.
+    /// Proves one backup and records the verdict. An error means inconclusive: nothing was learnt of the backup; that is
+    /// recorded once a day, so that whoever looks at an unproven backup sees why it is.
     pub async fn prove(&self, entry: &Trusted) -> Result<Verdict> {
         let watch = Stopwatch::start();
         scratch::no_core_dumps()?;
@@ -72,17 +73,24 @@ impl Proving<'_> {
             Err(_) => Err(Error::new(Reason::Budget, format!("the proof took longer than {} s", self.limit.as_secs()))
                 .hint("raise limits.prove, or give the prover more processor")),
         };
-        let failed_at = match reached {
-            Ok(()) => None,
-            Err(error) if condemns(error.reason) => {
-                let level = error.level.unwrap_or(self.level);
-                let before: f64 = story.steps.iter().map(|step| step.took_seconds).sum();
-                story.add(level.as_str(), (watch.seconds() - before).max(0.0), error.to_string());
-                Some(level)
-            }
-            Err(error) => return Err(error),
+        let Err(error) = reached else {
+            return self.record(entry, Outcome::Passed, story, watch.seconds()).await;
         };
-        self.record(entry, failed_at, story, watch.seconds()).await
+        let level = error.level.unwrap_or(self.level);
+        let before: f64 = story.steps.iter().map(|step| step.took_seconds).sum();
+        story.add(level.as_str(), (watch.seconds() - before).max(0.0), error.to_string());
+        if condemns(error.reason) {
+            story.learnt.failed_at = Some(level);
+            return self.record(entry, Outcome::Failed, story, watch.seconds()).await;
+        }
+        let verdicts = entry.proof_facts().verdicts;
+        if is_the_provers(error.reason)
+            && worth_recording(&verdicts, self.clock.now())
+            && let Err(unrecorded) = self.record(entry, Outcome::Inconclusive, story, watch.seconds()).await
+        {
+            tracing::warn!(id = %entry.id(), %unrecorded, "that this proof was inconclusive could not be recorded");
+        }
+        Err(error)
     }
 
     async fn climb(&self, entry: &Trusted, story: &mut Story) -> Result<()> {
@@ -249,13 +257,7 @@ impl Proving<'_> {
         }
     }
 
-    async fn record(
-        &self,
-        entry: &Trusted,
-        failed_at: Option<Level>,
-        story: Story,
-        took_seconds: f64,
-    ) -> Result<Verdict> {
+    async fn record(&self, entry: &Trusted, outcome: Outcome, story: Story, took_seconds: f64) -> Result<Verdict> {
         let at = self.clock.now();
         let random = scratch::random_u32().map_err(|source| Error::io("name", "the verdict", source))?;
         let key = self.layout.verdict(entry.id(), at, random);
@@ -265,12 +267,12 @@ impl Proving<'_> {
             manifest_sha256: entry.manifest_sha256,
             at,
             level: self.level,
-            outcome: if failed_at.is_some() { Outcome::Failed } else { Outcome::Passed },
+            outcome,
             steps: story.steps,
             took_seconds,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             etcd_version: story.etcd_version,
-            learnt: Learnt { failed_at, catalog: self.witness.seen.clone(), late: self.witness.late, ..story.learnt },
+            learnt: Learnt { catalog: self.witness.seen.clone(), late: self.witness.late, ..story.learnt },
         };
         note::prepare(&verdict, &key, self.signer)?.store(self.store).await?;
         Ok(verdict)
@@ -325,6 +327,12 @@ impl Reading {
 /// What a proof that boots a database of this size takes: the copy, what etcd adds to it, and its write-ahead log.
 pub fn scratch_needed(db_bytes: u64) -> u64 {
     db_bytes.saturating_mul(2).saturating_add(256 << 20)
+}
+
+/// What a person has to mend where the prover runs; a store that is away or a signal is no state of things.
+fn is_the_provers(reason: Reason) -> bool {
+    use Reason::*;
+    matches!(reason, NoSpace | Budget | KeyWrong | NoEtcdBinary | HostPermission | HostIo)
 }
 
 /// Only what speaks against the backup itself condemns it; a prover's own trouble is inconclusive.

@@ -4,11 +4,16 @@ mod due;
 
 pub use due::{ProofFacts, Rules, Task, Why, due, overdue};
 
+use crate::moment;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// Between two records of proofs that could not tell.
+const RECORD_EVERY: Duration = Duration::from_secs(86_400);
 
 /// How deep a proof goes; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -219,6 +224,14 @@ pub fn standing(verdicts: &[VerdictFact], required: Level, diverged: bool) -> St
     }
 }
 
+/// Whether another proof that could not tell is worth a record at `now`: one a day says as much as one a minute, and a prover
+/// that tries again all day must not fill the store.
+#[must_use]
+pub fn worth_recording(verdicts: &[VerdictFact], now: DateTime<Utc>) -> bool {
+    let unsure = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Inconclusive);
+    unsure.map(|verdict| verdict.at).max().is_none_or(|last| moment::after(last, RECORD_EVERY) <= now || last > now)
+}
+
 /// Newest first; at one instant a failure first, then the deeper, then the slower: any total order will do.
 fn decides_before(a: &VerdictFact, b: &VerdictFact) -> Ordering {
     let failed = |v: &VerdictFact| v.outcome == Outcome::Failed;
@@ -306,6 +319,15 @@ mod tests {
         assert!(!diverged.may_be_proven());
         let failed = [verdict(1, Level::Opened, Outcome::Failed)];
         assert!(standing(&failed, Level::Booted, true).is_failed());
+    }
+
+    #[test]
+    fn what_could_not_tell_is_recorded_once_a_day() {
+        let unsure = [verdict(1, Level::Booted, Outcome::Inconclusive), verdict(30, Level::Booted, Outcome::Passed)];
+        assert!(worth_recording(&[], at(1)) && worth_recording(&unsure[1..], at(31)));
+        for (hour, wanted) in [(2, false), (24, false), (25, true), (0, true)] {
+            assert_eq!(worth_recording(&unsure, at(hour)), wanted, "{hour}");
+        }
     }
 
     #[test]

@@ -64,11 +64,11 @@ class Bench:
         command += ["--trust", f"backup={self.keys / 'backup.sign.pub'}", "--data-dir", self.work / "data"]
         return measure([*command, "--allow", "unproven", "--yes", *more], log=self.log)
 
-    def stock_restore(self):
+    def stock_restore(self, *more):
         sealed = next(self.store.rglob("*.age"))
         opening = [tool("age"), "-d", "-i", self.identity, sealed]
         opened = measure(opening, [tool("zstd"), "-q", "-d", "-o", self.work / "plain.db"], log=self.log)
-        command = [tool("etcdutl"), "snapshot", "restore", self.work / "plain.db", f"--data-dir={self.work / 'data'}"]
+        command = [tool("etcdutl"), "snapshot", "restore", self.work / "plain.db", f"--data-dir={self.work / 'data'}", *more]
         return opened.then(measure(command, log=self.log))
 
 

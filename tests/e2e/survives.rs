@@ -45,14 +45,22 @@ fn nothing_is_left(world: &World) {
     assert!(!world.path("scratch/proof").exists(), "plaintext is left");
 }
 
-/// The prover's own trouble: code and reason, no verdict, nothing left.
+/// The prover's own trouble: code and reason, a verdict that condemns nothing and that is recorded but once, nothing left.
 #[track_caller]
 fn inconclusive(world: &World, code: i32, reason: &str, words: &str) {
-    let before = world.objects();
-    let failure = world.refused(&["prove"], code, reason);
-    failure.says(&[words]);
-    assert_eq!(world.objects(), before, "a verdict was recorded");
-    nothing_is_left(world);
+    for _ in 0..2 {
+        world.refused(&["prove"], code, reason).says(&[words]);
+        nothing_is_left(world);
+    }
+    let newest = &world.list()[0];
+    assert_eq!(newest["stores"][0]["proof"]["outcome"], "inconclusive", "{newest:#}");
+    let shown = world.json(&["show", newest["id"].as_str().unwrap()]);
+    let [verdict] = shown["backup"]["verdicts"].as_array().unwrap().as_slice() else {
+        panic!("one verdict:\n{shown:#}")
+    };
+    assert_eq!(verdict["outcome"], "inconclusive");
+    assert!(verdict["steps"].as_array().unwrap().last().unwrap()["found"].as_str().unwrap().contains(words));
+    assert!(world.run(&["list"]).expect_code(0).stdout.contains("inconclusive, "));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::summary::{Overview, Summary, Yardstick};
 use chrono::{DateTime, Utc};
 use lifeboat_policy::hold::Held;
 use lifeboat_policy::id::BackupId;
-use lifeboat_policy::proof::{Level, Outcome, Standing};
+use lifeboat_policy::proof::{Because, Level, Outcome, Standing};
 use lifeboat_policy::retention::{Action, Plan};
 use lifeboat_policy::span::ago;
 use serde_json::{Value, json};
@@ -70,7 +70,9 @@ impl<'a> In<'a> {
                 return json!({ "name": self.name, "present": false, "proof": null, "error": why });
             }
         };
-        let proof = entry.verdicts.last().map(|verdict| {
+        // What could not tell takes nothing from what was learnt before.
+        let tells = |verdict: &&Verdict| verdict.outcome != Outcome::Inconclusive;
+        let proof = entry.verdicts.iter().rfind(tells).or(entry.verdicts.last()).map(|verdict| {
             json!({
                 "level": verdict.level, "outcome": verdict.outcome, "at": time(verdict.at),
                 "took_seconds": verdict.took_seconds, "failed_at": verdict.learnt.failed_at,
@@ -179,10 +181,9 @@ pub fn proof(entry: &Trusted, yardstick: &Yardstick, now: DateTime<Utc>) -> Stri
     match entry.standing(yardstick.required) {
         Standing::Proven { level, at, .. } => format!("{level}, {} ago", age(at, now)),
         Standing::Failed { level, .. } => format!("FAILED at {level}"),
-        Standing::Unproven { .. } => match entry.verdicts.last() {
-            Some(verdict) if verdict.outcome == Outcome::Passed => format!("only {}", verdict.level),
-            _ => "not yet".to_owned(),
-        },
+        Standing::Unproven { because: Because::TooShallow { level } } => format!("only {level}"),
+        Standing::Unproven { because: Because::Inconclusive { at } } => format!("inconclusive, {} ago", age(at, now)),
+        Standing::Unproven { because: Because::NotTried | Because::Diverged } => "not yet".to_owned(),
     }
 }
 
