@@ -1,7 +1,10 @@
 //! What one proof looks at and tells: levels, kinds of keys, encryption at rest, keys that must be there.
 
+use std::time::Duration;
+
 use lifeboat_tests::real_etcd::Etcd;
-use lifeboat_tests::world::{World, keyspace};
+use lifeboat_tests::server::{Server, wait_until};
+use lifeboat_tests::world::{World, flip, keyspace};
 use serde_json::{Value, json};
 
 fn step_names(proof: &Value) -> Vec<&str> {
@@ -89,4 +92,57 @@ fn each_level_is_a_step_and_what_is_expected_must_be_there() {
     assert!(listed.contains("only opened") || listed.contains("FAILED at sound"), "{listed}");
     let shown = world.run(&["show", "latest"]).expect_code(0).stdout;
     assert!(shown.contains("FAILED: proof.expect: the backup has no key"), "{shown}");
+}
+
+/// An agent that does nothing but prove.
+fn prover(world: &mut World, when: &str) -> Server {
+    world.set("roles", "[prove]");
+    world.set("schedule", format!("{{ prove: {when} }}"));
+    world.agent(&world.config(), "prover")
+}
+
+fn verdicts(world: &World, id: &str) -> usize {
+    let beginning = format!("prod-eu-1/proofs/{id}/");
+    world.objects().iter().filter(|name| name.starts_with(&beginning) && name.ends_with(".json")).count()
+}
+
+#[test]
+fn after_a_failure_the_agent_proves_the_good_one_before_it_once_more() {
+    let mut world = World::backed_up();
+    let ids: Vec<String> = world.list().iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect();
+    let [newer, older] = ids.as_slice() else { panic!("two backups: {ids:?}") };
+    flip(&world.object(newer, "db.zst.age"), -1000);
+    let before = verdicts(&world, older);
+    assert_eq!((before, verdicts(&world, newer)), (1, 0));
+    let mut agent = prover(&mut world, "after-backup");
+    let proven_anew = || verdicts(&world, older) == 2;
+    assert!(wait_until(Duration::from_secs(60), proven_anew).is_some(), "{}", agent.log());
+    assert!(agent.ended().is_none());
+    assert!(agent.log().contains(&format!("the newest good one before {newer}, which failed")), "{}", agent.log());
+    assert_eq!(verdicts(&world, newer), 1);
+    let list = world.list();
+    let outcome = |at: usize| list[at]["stores"][0]["proof"]["outcome"].clone();
+    assert_eq!((outcome(0), outcome(1)), (json!("failed"), json!("passed")));
+    // Neither is taken up again: the one stays as evidence, the other has shown what it is.
+    let rest = wait_until(Duration::from_secs(8), || verdicts(&world, older) + verdicts(&world, newer) > 3);
+    assert_eq!(rest, None, "{}", agent.log());
+    assert!(agent.terminate(Duration::from_secs(20)).success());
+}
+
+#[test]
+fn with_a_schedule_of_its_own_the_prover_takes_the_newest_and_leaves_the_others_until_they_are_due() {
+    let mut world = World::new(Etcd::V3_6);
+    let [older, newer] = [0; 2].map(|_| world.backup()["id"].as_str().unwrap().to_owned());
+    let next = world.json(&["check-config", "--next", "1"]);
+    assert_eq!(next["next"]["prove"], Value::Null, "after each backup there is no next time: {next:#}");
+    let mut agent = prover(&mut world, "\"*/2 * * * * *\"");
+    assert!(wait_until(Duration::from_secs(60), || verdicts(&world, &newer) == 1).is_some(), "{}", agent.log());
+    // Its next turns come within seconds and find nothing that is due.
+    assert_eq!(wait_until(Duration::from_secs(6), || verdicts(&world, &older) > 0), None, "{}", agent.log());
+    assert!(agent.ended().is_none());
+    assert_eq!(verdicts(&world, &newer), 1);
+    let next = world.json(&["check-config", "--next", "1"]);
+    assert_eq!(next["next"]["prove"].as_array().map(Vec::len), Some(1), "{next:#}");
+    assert!(agent.terminate(Duration::from_secs(20)).success());
+    world.run(&["prove", &older]).expect_code(0);
 }

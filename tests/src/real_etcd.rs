@@ -60,7 +60,7 @@ impl Etcd {
 pub struct Options {
     /// How many members; 0 means 1.
     pub members: usize,
-    /// Mutual TLS on the client port: the server's pair, the authority, and the pair with which the harness asks.
+    /// Mutual TLS on client and peer ports: the server's pair, the authority, and the pair with which the harness asks.
     pub tls: Option<TlsFiles>,
     /// With whom the harness logs in, as `NAME:PASSWORD`.
     pub user: Option<String>,
@@ -152,7 +152,7 @@ impl RealEtcd {
     }
 
     fn launch_member(&mut self, number: usize) {
-        let peer = |member: &Member| format!("http://127.0.0.1:{}", member.peer_port);
+        let peer = |member: &Member| format!("{}://127.0.0.1:{}", self.scheme(), member.peer_port);
         let cluster: Vec<String> = self.members.iter().map(|m| format!("{}={}", m.name, peer(m))).collect();
         let member = &self.members[number];
         let client = format!("{}://127.0.0.1:{}", self.scheme(), member.client_port);
@@ -164,6 +164,9 @@ impl RealEtcd {
         if let Some(tls) = &self.options.tls {
             command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(&tls.ca_file);
             command.arg("--cert-file").arg(&tls.server_cert_file).arg("--key-file").arg(&tls.server_key_file);
+            command.arg("--peer-client-cert-auth").arg("--peer-trusted-ca-file").arg(&tls.ca_file);
+            command.arg("--peer-cert-file").arg(&tls.server_cert_file);
+            command.arg("--peer-key-file").arg(&tls.server_key_file);
         }
         command.args(&self.options.flags);
         let log = self.dir.path().join(format!("{}.log", member.name));
@@ -200,7 +203,7 @@ impl RealEtcd {
 
     /// The first member's peer URL.
     pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.members[0].peer_port)
+        format!("{}://127.0.0.1:{}", self.scheme(), self.members[0].peer_port)
     }
 
     /// The first member's data dir.
