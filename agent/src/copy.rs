@@ -21,7 +21,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
-pub use history::{Item, Note, Step, difference, note};
+pub use history::{Item, Note, Step, difference, signed};
 pub use plan::{Task, plan};
 
 /// Chunks between the two stores; each is 4 MiB.
@@ -62,8 +62,8 @@ pub async fn backup(from: &Reader, to: &Store, entry: &Trusted, progress: &(dyn 
     to.create(&sums_key, sums).await?;
     fetch::sealed(to, layout, entry, None, &|_| {}).await?;
     for (hold, _) in &entry.holds {
-        if let Some((id, _, key)) = layout.parse(&hold.binding.path) {
-            history::note(from.store(), to, &Note { id, key }).await?;
+        if let Some((_, _, key)) = layout.parse(&hold.binding.path) {
+            history::signed(from.store(), to, &key).await?;
         }
     }
     commit(to, layout, entry.id(), manifest.sealed.bytes, json, signature).await?;

@@ -18,7 +18,7 @@ use crate::config::{Config, Role};
 use crate::error::{Error, Reason, Result};
 use crate::proof::binary::EtcdBinary;
 use chrono::{DateTime, Utc};
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use lifeboat_policy::proof::Level;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -116,10 +116,12 @@ impl Asked<'_> {
 /// Looks at everything; stores and etcd at the same time. Nothing here fails: what fails is a check.
 pub async fn examine(asked: &Asked<'_>) -> Vec<Check> {
     let stores = join_all(asked.config.stores.iter().map(|store| store::look(asked, store)));
-    let (cluster, stores) = join(etcd::look(asked), stores).await;
+    let counting = async { if asked.tries() { keys::counting(asked).await } else { Vec::new() } };
+    let (cluster, stores, counting) = join3(etcd::look(asked), stores, counting).await;
     let mut checks = cluster.checks;
     checks.extend(stores.into_iter().flatten());
     checks.extend(keys::look(asked.config, asked.now()));
+    checks.extend(counting);
     checks.push(host::scratch(asked, cluster.db_bytes));
     checks.push(proof::look(asked, cluster.line));
     checks.push(host::prune(asked));

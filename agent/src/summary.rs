@@ -479,7 +479,8 @@ fn alarm_hint(alarm: &str) -> &'static str {
 fn trust_hint(why: &Distrust) -> &'static str {
     match why {
         Distrust::NoKey(_) | Distrust::WrongKey(_) => {
-            "add the signer's public key under keys.trusted_keys, if it is yours"
+            "find out who wrote it. Only if you know the signer's key to be yours, add it under keys.trusted_keys: a name in an \
+             object proves nothing"
         }
         Distrust::Revoked { .. } => {
             "if you know it to be good, vouch for it: `lifeboat keyring trust --vouch BACKUP`; else somebody used that key"

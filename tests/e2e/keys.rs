@@ -91,6 +91,8 @@ fn of_a_revoked_backup_key_counts_what_was_proven_before_and_what_the_operator_v
     let status = world.run(&["status"]).expect_code(11).stdout;
     assert!(status.contains("--vouch BACKUP") && status.contains(&newer), "{status}");
     world.refused(&revoke, 2, "usage").says(&["revoked already"]);
+    let checks = world.run(&["doctor", "--json"]).expect_code(11).json()["checks"].to_string();
+    assert!(checks.contains("was revoked, ") && checks.contains("trust list 1 in main was asked"), "{checks}");
     // The prover does not touch it, so that no verdict can save it later.
     assert!(world.run(&["prove", &newer]).code != Some(0));
 
@@ -113,6 +115,42 @@ fn of_a_revoked_backup_key_counts_what_was_proven_before_and_what_the_operator_v
         [world.store_flags(), ["--trust", &operator, "--identity", &identity].map(str::to_owned).to_vec()].concat();
     let restore = [&["restore", "--data-dir", text(&target), "--yes", "--json"], refs(&flags).as_slice()].concat();
     assert_eq!(world.run_bare(&restore).expect_code(0).json()["plan"]["backup"], older);
+}
+
+#[test]
+fn a_copy_carries_the_trust_list_and_what_the_target_revoked_is_not_copied() {
+    let world = world();
+    let (newer, older) = ids(&world);
+    let public = world.key("backup.sign.pub").display().to_string();
+    let far = format!("file://{}", world.path("far").display());
+    fs::create_dir(world.path("far")).unwrap();
+    let near = world.store_flags()[1].clone();
+    let copy = ["copy", "--from", &near, "--to", &far];
+    assert_eq!(world.json(&copy)["trust_list"], Value::Null);
+    signed(&world, &["keyring", "revoke", &public, "--reason", "cp-2 was stolen", "--vouch", &newer]);
+    let dry = world.json(&[&copy[..], &["--dry-run"]].concat());
+    assert_eq!((&dry["trust_list"], world.path("far/prod-eu-1/trust").exists()), (&json!(1), false));
+    let copied = world.json(&copy);
+    assert_eq!((&copied["trust_list"], &copied["skipped"]), (&json!(1), &json!(2)), "{copied:#}");
+    // There too the operator's key alone is enough now, and the list says what counts.
+    let operator = format!("operator={}", world.key("operator.sign.pub").display());
+    let list = world.run_bare(&["list", "--store", &far, "--trust", &operator, "--json"]).expect_code(0).json();
+    let trusted = list["backups"].as_array().unwrap().iter().filter(|entry| entry["trust"] == "trusted");
+    assert_eq!(trusted.count(), 2);
+    assert_eq!(world.json(&copy)["trust_list"], Value::Null, "it is there");
+
+    // The other way round: a store that never saw the list gives nothing that the target no longer believes.
+    let back = format!("file://{}", world.path("back").display());
+    fs::create_dir(world.path("back")).unwrap();
+    world.json(&["copy", "--from", &near, "--to", &back]);
+    fs::remove_dir_all(world.path("back/prod-eu-1/backups")).unwrap();
+    for name in ["1.json", "1.json.minisig"] {
+        fs::remove_file(world.folder().join("prod-eu-1/trust").join(name)).unwrap();
+    }
+    fs::remove_dir_all(world.folder().join("prod-eu-1/proofs")).unwrap();
+    let copied = world.json(&["copy", "--from", &near, "--to", &back]);
+    let ids: Vec<&Value> = copied["copied"].as_array().unwrap().iter().map(|entry| &entry["id"]).collect();
+    assert_eq!(ids, [&json!(newer)], "only what the operator vouched for; {older} has no verdict any more: {copied:#}");
 }
 
 #[test]

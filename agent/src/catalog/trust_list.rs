@@ -99,20 +99,31 @@ impl TrustList {
     /// What counts with this list, where `local` is what the config or a flag names. A list key that is local under another
     /// role, such as the operator's own, gains nothing: the local role stands.
     pub fn applied_to(&self, local: &Trust) -> Trust {
-        let mut trust = local.clone();
-        for listed in &self.keys {
-            let Ok(key) = PublicKey::parse(&listed.key) else { continue };
-            let role = match local.find(&key) {
-                Some(known) if known.role == Role::Operator => continue,
-                Some(known) => known.role,
-                None => listed.role,
-            };
-            let (id, validity) = (listed.id.clone(), listed.validity());
-            trust.add_key(TrustedKey { role, key, id, validity, local: false, listed: true });
-        }
-        trust.vouch(self.manifests.iter().map(|manifest| manifest.manifest_sha256));
-        trust
+        apply(&self.keys, &self.manifests, local)
     }
+}
+
+impl Content {
+    /// The same of a list that is not written yet.
+    pub fn applied_to(&self, local: &Trust) -> Trust {
+        apply(&self.keys, &self.manifests, local)
+    }
+}
+
+fn apply(keys: &[ListedKey], manifests: &[Parent], local: &Trust) -> Trust {
+    let mut trust = local.clone();
+    for listed in keys {
+        let Ok(key) = PublicKey::parse(&listed.key) else { continue };
+        let role = match local.find(&key) {
+            Some(known) if known.role == Role::Operator => continue,
+            Some(known) => known.role,
+            None => listed.role,
+        };
+        let (id, validity) = (listed.id.clone(), listed.validity());
+        trust.add_key(TrustedKey { role, key, id, validity, local: false, listed: true });
+    }
+    trust.vouch(manifests.iter().map(|manifest| manifest.manifest_sha256));
+    trust
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use super::entry::{In, Presence};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped, size};
 use super::progress::Progress;
-use super::{entry, hold, log, prove};
+use super::prove::{self, Prover};
+use super::{entry, hold, log};
 use crate::catalog::Trusted;
 use crate::catalog::manifest::{Equality, Manifest};
 use crate::clock::{Clock as _, Stopwatch};
@@ -57,8 +58,8 @@ pub async fn backup(cli: &Cli, args: &BackupArgs, output: &Output) -> Result<()>
     let first = opened.holdings.stores.iter().position(|held| published.stores.contains(&held.name)).unwrap_or(0);
     if let Some(limit) = args.wait_proven {
         // From one store: who waits before an upgrade wants to know that there is a way back, and the agent proves the rest.
-        let verdict =
-            prove::prove_here(&opened, config, first, &published.entry, opened.yardstick.required, Some(limit)).await?;
+        let prover = Prover::new(&opened, config)?;
+        let verdict = prover.prove(first, &published.entry, opened.yardstick.required, limit).await?;
         text.push_str(&prove::describe(&verdict, None));
         failed = prove::failed(&verdict);
         done.verdicts.push(verdict);

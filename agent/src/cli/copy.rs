@@ -25,6 +25,8 @@ struct Ends {
     to: Reader,
     source: Catalog,
     target: Catalog,
+    /// The trust list that the target lacks.
+    list: Option<u32>,
     required: Level,
 }
 
@@ -50,12 +52,16 @@ pub async fn copy(cli: &Cli, args: &CopyArgs, output: &Output) -> Result<()> {
         let notes = notes(&ends, only.as_ref()).await?;
         let watch = Stopwatch::start();
         let mut done = Done::default();
+        // First of all: what follows may be signed by keys that only the list trusts.
+        if let Some(n) = ends.list.filter(|_| !args.dry_run) {
+            copy::signed(ends.from.store(), ends.to.store(), &ends.from.layout().trust_list(n)).await?;
+        }
         backups(&ends, &items, args, output, &mut done).await?;
         for note in &notes {
             // A note of a backup that was refused would speak of nothing there.
             if !args.dry_run
                 && !done.refused.contains(&note.id)
-                && copy::note(ends.from.store(), ends.to.store(), note).await?
+                && copy::signed(ends.from.store(), ends.to.store(), &note.key).await?
             {
                 done.notes += 1;
             }
@@ -96,8 +102,22 @@ async fn ends(cli: &Cli, args: &CopyArgs) -> Result<Ends> {
         None => Level::Sound,
     };
     let (from, to) = (Reader::new(source, layout.clone(), trust.clone()), Reader::new(target, layout, trust));
-    let (source, target) = (from.read(CLOCK.now()).await?, to.read(CLOCK.now()).await?);
-    Ok(Ends { from, to, source, target, required })
+    let (mut source, mut target) = (from.read(CLOCK.now()).await?, to.read(CLOCK.now()).await?);
+    let n = |catalog: &Catalog| catalog.trust_list.as_ref().map_or(0, |list| list.n);
+    let list = (n(&source) > n(&target)).then(|| n(&source));
+    // A key that is revoked in one store is revoked in both.
+    match (&source.trust_list, &target.trust_list) {
+        (Some(latest), _) if list.is_some() => {
+            to.adopt(latest);
+            target = to.read(CLOCK.now()).await?;
+        }
+        (_, Some(latest)) if n(&target) > n(&source) => {
+            from.adopt(latest);
+            source = from.read(CLOCK.now()).await?;
+        }
+        _ => {}
+    }
+    Ok(Ends { from, to, source, target, list, required })
 }
 
 /// A URL, or one of the config's stores by its name.
@@ -214,6 +234,9 @@ fn answer(ends: &Ends, args: &CopyArgs, output: &Output, done: &Done, seconds: f
     let cluster = ends.source.cluster.as_str();
     let dry = if args.dry_run { " DRY RUN: nothing is copied." } else { "" };
     let mut text = format!("{cluster} from {from} to {to}.{dry}\n{}", done.text);
+    if let Some(n) = ends.list {
+        text.push_str(&format!("  trust list {n}\n"));
+    }
     let verb = if args.dry_run { "to copy" } else { "copied" };
     text.push_str(&format!("{} {verb}, {} there already", done.copied.len(), done.skipped));
     if !args.dry_run {
@@ -229,7 +252,7 @@ fn answer(ends: &Ends, args: &CopyArgs, output: &Output, done: &Done, seconds: f
     }
     let fields = json!({
         "from": from, "to": to, "dry_run": args.dry_run, "copied": done.copied, "skipped": done.skipped,
-        "refused": done.refusals, "notes": done.notes, "copied_bytes": done.bytes,
+        "refused": done.refusals, "trust_list": ends.list, "notes": done.notes, "copied_bytes": done.bytes,
         "untrusted": ends.source.untrusted.iter().map(|entry| json!({ "id": entry.id, "why": entry.why.to_string() })).collect::<Vec<_>>(),
         "took_seconds": seconds,
     });

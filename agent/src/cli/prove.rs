@@ -10,11 +10,13 @@ use crate::clock::Clock as _;
 use crate::config::{Config, ProcessEnv, Role};
 use crate::error::{Error, Reason, Result};
 use crate::holdings::{Holder, Memory};
+use crate::keys::Signer;
 use crate::proof::Proving;
-use crate::proof::binary;
+use crate::proof::binary::{self, EtcdBinary};
 use crate::setup;
 use lifeboat_policy::proof::{Level, Outcome};
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
@@ -24,6 +26,7 @@ pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
         return Err(Error::new(Reason::Config, "a proof needs a config"));
     };
     let chosen = chosen(&opened, config, args)?;
+    let prover = Prover::new(&opened, config)?;
     let single = opened.holdings.is_single();
     let mut text = String::new();
     let mut proofs = Vec::new();
@@ -31,7 +34,7 @@ pub async fn prove(cli: &Cli, args: &ProveArgs, output: &Output) -> Result<()> {
     for (holder, level) in &chosen {
         let store = &holder.held.name;
         let named = (!single).then_some(store);
-        match prove_here(&opened, config, holder.at, holder.entry, *level, None).await {
+        match prover.prove(holder.at, holder.entry, *level, config.limits.prove).await {
             Ok(verdict) => {
                 text.push_str(&describe(&verdict, named));
                 failure = failure.or(failed(&verdict));
@@ -95,37 +98,57 @@ fn chosen<'a>(opened: &'a Opened, config: &Config, args: &ProveArgs) -> Result<V
     Ok(chosen)
 }
 
-/// Proves one backup from the store at this place, with this config's keys.
-pub async fn prove_here(
-    opened: &Opened,
-    config: &Config,
-    at: usize,
-    entry: &Trusted,
-    level: Level,
-    limit: Option<Duration>,
-) -> Result<Verdict> {
-    let store = opened.access.place(at)?.store()?;
-    let signer = setup::signer(config, Role::Prove)?;
-    opened.catalog().may_sign(&signer, CLOCK.now())?;
-    let binaries = if level == Level::Booted { binary::find(&config.proof, &ProcessEnv)? } else { Vec::new() };
-    let identities = || opened.access.identities();
-    let proving = Proving {
-        store: &store,
-        layout: opened.access.layout(),
-        signer: &signer,
-        clock: &CLOCK,
-        identities: &identities,
-        level,
-        scratch_dir: config.proof.scratch_dir.clone(),
-        scratch_max_bytes: config.proof.scratch_max_bytes,
-        binaries: &binaries,
-        limit: limit.unwrap_or(config.limits.prove),
-        previous: opened.catalog().previous(entry).map(|previous| &previous.manifest),
-        expect: &config.proof.expect,
-        witness: Memory::default().witness(&opened.holdings, at, entry),
-        rehearse: opened.catalog().newest().is_none_or(|newest| newest.id() <= entry.id()),
-    };
-    proving.prove(entry).await
+/// What every proof of one command works with.
+pub struct Prover<'a> {
+    opened: &'a Opened,
+    config: &'a Config,
+    signer: Signer,
+    binaries: OnceLock<Vec<EtcdBinary>>,
+}
+
+impl<'a> Prover<'a> {
+    /// With this config's keys, of which the prover's must count.
+    pub fn new(opened: &'a Opened, config: &'a Config) -> Result<Prover<'a>> {
+        let signer = setup::signer(config, Role::Prove)?;
+        opened.catalog().may_sign(&signer, CLOCK.now())?;
+        Ok(Prover { opened, config, signer, binaries: OnceLock::new() })
+    }
+
+    /// The etcd servers to boot, looked for once: each is asked for its version.
+    fn binaries(&self, level: Level) -> Result<&[EtcdBinary]> {
+        if level < Level::Booted {
+            return Ok(&[]);
+        }
+        if let Some(found) = self.binaries.get() {
+            return Ok(found);
+        }
+        let found = binary::find(&self.config.proof, &ProcessEnv)?;
+        Ok(self.binaries.get_or_init(|| found))
+    }
+
+    /// Proves one backup from the store at this place.
+    pub async fn prove(&self, at: usize, entry: &Trusted, level: Level, limit: Duration) -> Result<Verdict> {
+        let (opened, config) = (self.opened, self.config);
+        let store = opened.access.place(at)?.store()?;
+        let identities = || opened.access.identities();
+        let proving = Proving {
+            store: &store,
+            layout: opened.access.layout(),
+            signer: &self.signer,
+            clock: &CLOCK,
+            identities: &identities,
+            level,
+            scratch_dir: config.proof.scratch_dir.clone(),
+            scratch_max_bytes: config.proof.scratch_max_bytes,
+            binaries: self.binaries(level)?,
+            limit,
+            previous: opened.catalog().previous(entry).map(|previous| &previous.manifest),
+            expect: &config.proof.expect,
+            witness: Memory::default().witness(&opened.holdings, at, entry),
+            rehearse: opened.catalog().newest().is_none_or(|newest| newest.id() <= entry.id()),
+        };
+        proving.prove(entry).await
+    }
 }
 
 /// `store` where there are several.

@@ -56,13 +56,13 @@ pub fn difference<'a>(from: &'a Catalog, to: &Catalog, only: Option<&BTreeSet<Ba
     from.trusted.iter().rev().filter(wanted).map(|entry| Item { entry, step: step(entry) }).collect()
 }
 
-/// Copies a signed note and its signature as they are, signature first. `false`: both were there.
+/// Copies a signed object, a note or a trust list, and its signature as they are, signature first. `false`: both were there.
 ///
-/// The source's reader believed it already, and whoever reads the target judges it anew: what is no note of ours counts
+/// The source's reader believed it already, and whoever reads the target judges it anew: what is none of ours counts
 /// for nothing there either.
-pub async fn note(from: &Store, to: &Store, note: &Note) -> Result<bool> {
+pub async fn signed(from: &Store, to: &Store, key: &ObjectKey) -> Result<bool> {
     let mut added = false;
-    for key in [note.key.signature(), note.key.clone()] {
+    for key in [key.signature(), key.clone()] {
         let bytes: Bytes = from.read(&key, NOTE_CAP).await?;
         if to.head(&key).await?.is_none() {
             added = true;

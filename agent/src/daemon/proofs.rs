@@ -11,6 +11,7 @@ use crate::holdings::Witness;
 use crate::keys::Signer;
 use crate::proof::Proving;
 use crate::proof::binary::EtcdBinary;
+use crate::scratch::Scratch;
 use crate::setup;
 use chrono::{DateTime, Utc};
 use lifeboat_policy::id::BackupId;
@@ -54,6 +55,7 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
     let signer = setup::signer(&shared.config, Role::Prove)?;
     let rules = setup::proof_rules(&shared.config, shared.yardstick.required)?;
     let mut memory = Memory::default();
+    sweep(shared);
     loop {
         let scheduled = match &shared.config.schedule.prove {
             ProveWhen::Cron(cron) => Some(cron.next_after(shared.now()).unwrap_or(DateTime::<Utc>::MAX_UTC)),
@@ -74,6 +76,15 @@ pub(super) async fn turn(shared: &Shared, binaries: &[EtcdBinary]) -> Result<()>
             () = tokio::time::sleep(REST) => {}
             () = shared.stop.cancelled() => return Ok(()),
         }
+    }
+}
+
+/// Ends and wipes at once what a killed proof left, an etcd with a backup's secrets in memory: the next proof may be far off.
+fn sweep(shared: &Shared) {
+    match Scratch::claim(&shared.config.proof.scratch_dir) {
+        Ok(claimed) => drop(claimed),
+        Err(error) if error.reason == Reason::Budget => {} // a proof that somebody runs by hand
+        Err(error) => tracing::error!(%error, hint = error.hint, "the proof's scratch dir cannot be used"),
     }
 }
 

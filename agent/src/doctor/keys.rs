@@ -1,11 +1,13 @@
 //! Keys: is each here that a role needs, for its owner alone, and does somebody open what is sealed?
 
-use super::{Check, Status, words};
-use crate::config::{Config, Finding, Role};
+use super::{Asked, Check, Status, within, words};
+use crate::config::{Config, Finding, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
 use crate::keys::{Identities, Recipients, Signer};
-use crate::setup;
+use crate::setup::{self, Place};
+use crate::store::Layout;
 use chrono::{DateTime, Utc};
+use futures::future::join_all;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,26 @@ pub(super) fn look(config: &Config, now: DateTime<Utc>) -> Vec<Check> {
     checks.push(judge_sealing(&config.roles, &sealing(config, now)));
     checks.extend(setup::validity(config, "", now).iter().map(validity));
     checks
+}
+
+/// Whether what this host signs counts: its keys may have been revoked by the operator's list, of which only the stores tell.
+/// A store that cannot be read has a line of its own.
+pub(super) async fn counting(asked: &Asked<'_>) -> Vec<Check> {
+    let Ok(trust) = setup::trust(asked.config) else { return Vec::new() };
+    let signers: Vec<Signer> =
+        asked.config.keys.signing_keys.values().filter_map(|path| Signer::from_file(path).ok()).collect();
+    let in_store = async |store: &StoreConfig| {
+        let place = Place::new(store.clone(), Layout::new(&asked.config.cluster), trust.clone(), None);
+        let catalog = within(&store.name, Reason::StoreTimeout, place.catalog(asked.clock)).await.ok()?;
+        let list = catalog.trust_list.as_ref()?;
+        let refused = signers.iter().filter_map(|signer| catalog.may_sign(signer, asked.now()).err());
+        let mut checks: Vec<Check> = refused.map(|error| Check::of_error("keys", Status::Fail, &error)).collect();
+        checks
+            .push(Check::ok("keys", format!("trust list {} in {} was asked for this host's keys", list.n, store.name)));
+        Some(checks)
+    };
+    let of_stores = join_all(asked.config.stores.iter().map(in_store)).await;
+    of_stores.into_iter().flatten().flatten().collect()
 }
 
 fn validity(finding: &Finding) -> Check {

@@ -103,7 +103,7 @@ async fn apply(opened: &Opened, changes: &[Change], args: &ChangeArgs, output: &
         .map_err(|why| Error::new(Reason::Usage, why).hint("`lifeboat keyring` shows every key with what it signed"))?;
     let n = free_number(opened, current).await?;
     let signer = if args.apply { Some(hold::signer(opened, &args.sign, Who::Operator)?) } else { None };
-    let lost = lost(opened.catalog(), &trusted_with(&content, current, &local, now));
+    let lost = lost(opened.catalog(), &content.applied_to(&local));
     let mut written = Written::default();
     if let Some(signer) = &signer {
         write(opened, signer, n, &content, now, &mut written).await?;
@@ -117,18 +117,6 @@ async fn apply(opened: &Opened, changes: &[Change], args: &ChangeArgs, output: &
         },
     });
     written.answer(opened, output, now, fields, text, "written")
-}
-
-/// The trust that the next list makes, seen from here.
-fn trusted_with(content: &Content, current: Option<&TrustList>, local: &Trust, now: DateTime<Utc>) -> Trust {
-    let binding = current.map(|list| list.binding.clone()).unwrap_or_else(|| crate::catalog::manifest::Binding {
-        kind: String::new(),
-        cluster: String::new(),
-        path: String::new(),
-        signer: crate::digest::Digest::of(b""),
-    });
-    let (keys, manifests) = (content.keys.clone(), content.manifests.clone());
-    TrustList { binding, n: 0, at: now, keys, manifests, agent_version: String::new() }.applied_to(local)
 }
 
 /// The next number at which nothing stands in any store: what somebody put there must not be in the way.
