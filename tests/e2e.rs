@@ -15,6 +15,7 @@ mod killed;
 mod kinds;
 mod line;
 mod network;
+mod nodes;
 mod orphans;
 mod passphrase;
 mod plain;

@@ -13,6 +13,10 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Digest(bytes)
     }

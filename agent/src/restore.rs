@@ -5,8 +5,10 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
+mod agreed;
 mod compact;
 mod copy;
+mod node;
 mod plan;
 
 use crate::capture::{Ask, Counted};
@@ -25,6 +27,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use agreed::{Agreed, PREFIX};
 pub use plan::{DEFAULT_BUMP, Members, Origin, RestorePlan, Target, plan, require_empty};
 
 /// Stands in a `.partial` dir while it is built, so that a later run knows whose it is.
@@ -93,13 +96,14 @@ pub async fn build(
 pub async fn build_from_file(
     file: SnapshotFile,
     plan: RestorePlan,
+    asking: Asking,
     progress: impl Fn(u64) -> std::io::Result<()> + Sync + Send + 'static,
 ) -> Result<Built> {
     let partial = begin(&plan.target.dir)?;
     let (dir, planned) = (partial.clone(), plan.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let mut plaintext = file.plaintext(None, &progress)?;
-        write(&mut *plaintext, file.has_trailer(), &dir, &planned, &Asking::default())
+        write(&mut *plaintext, file.has_trailer(), &dir, &planned, &asking)
     });
     let written = reading.await.map_err(stopped)?;
     let written = written

@@ -13,6 +13,7 @@ use crate::proof::Standing;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One backup that could be restored.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,26 @@ pub enum Want {
     NewestProven,
     /// This one.
     This(BackupId),
+    /// The newest proven one up to a bound: for what was noticed late, such as a namespace that somebody deleted.
+    UpTo(Bound),
+}
+
+/// How far a state may go that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Captured then or before, whichever history the cluster lived in at that time.
+    Time(DateTime<Utc>),
+    /// At this revision or before, in the history that the cluster lives in.
+    Revision(i64),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Time(at) => write!(f, "{}", at.format("%Y-%m-%d %H:%M:%S UTC")),
+            Bound::Revision(revision) => write!(f, "revision {revision}"),
+        }
+    }
 }
 
 /// What a person consents to (`--allow`).
@@ -138,8 +159,9 @@ pub fn choose(candidates: &[Candidate], want: &Want, allow: &Allow, now: DateTim
     let chosen = match want {
         Want::This(id) => field.named(id, *allow)?,
         Want::NewestProven => field.default(*allow)?,
+        Want::UpTo(bound) => field.up_to(*bound, *allow)?,
     };
-    Ok(Choice { id: chosen.id.clone(), why: field.why(chosen), notes: field.notes(chosen) })
+    Ok(Choice { id: chosen.id.clone(), why: field.why(chosen, want), notes: field.notes(chosen) })
 }
 
 /// The candidates in order, and what the default is.
@@ -218,6 +240,24 @@ impl<'a> Field<'a> {
         };
         let missing = self.missing(wanted, allow);
         if missing.is_empty() { Ok(wanted) } else { Err(self.needs_consent(wanted, missing)) }
+    }
+
+    /// The newest proven one within the bound, or the newest at all where none is proven: what speaks against either has to
+    /// be consented to as if it had been named.
+    fn up_to(&self, bound: Bound, allow: Allow) -> Result<&'a Candidate, Refusal> {
+        let within = |c: &&Candidate| match bound {
+            // To the second, as it is shown and typed.
+            Bound::Time(at) => c.captured_at.timestamp() <= at.timestamp(),
+            Bound::Revision(revision) => Some(c.lineage.as_str()) == self.lineage && c.revision <= revision,
+        };
+        let mut within: Vec<&Candidate> = self.vouched().filter(within).collect();
+        if let Bound::Time(_) = bound {
+            // The sort is stable: within one second the order of the histories stays.
+            within.sort_by_key(|c| Reverse(c.captured_at));
+        }
+        let wanted = within.iter().find(|c| c.standing.is_proven()).or(within.first());
+        let wanted = wanted.ok_or_else(|| self.none_up_to(bound))?;
+        self.named(&wanted.id, allow)
     }
 
     fn default(&self, allow: Allow) -> Result<&'a Candidate, Refusal> {

@@ -37,7 +37,10 @@ pub struct Verified {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrailerError {
     /// Not even a page and a trailer.
-    #[error("the snapshot ended after {bytes} bytes, too few for a database and its 32-byte digest; take it again")]
+    #[error(
+        "the snapshot ended after {bytes} bytes, too few for a database and its 32-byte digest; use another copy, or \
+         take it again"
+    )]
     TooShort {
         /// Bytes that arrived.
         bytes: u64,
@@ -45,7 +48,7 @@ pub enum TrailerError {
     /// Not a database followed by 32 bytes.
     #[error(
         "the snapshot has {bytes} bytes, which is not a whole number of pages and a 32-byte digest: it was cut \
-         off, or it is a copy of a database file and not a snapshot; take it again"
+         off, or it is a copy of a database file and not a snapshot; use another copy, or take it again"
     )]
     NotWholePages {
         /// Bytes that arrived.
@@ -53,7 +56,8 @@ pub enum TrailerError {
     },
     /// The digest does not match.
     #[error(
-        "the snapshot's digest says {expected}, its bytes have {actual}: it was damaged in transfer; take it again"
+        "the snapshot's digest says {expected}, its bytes have {actual}: it was damaged on its way; use another copy, or \
+         take it again"
     )]
     Differs {
         /// The trailer, in hex.

@@ -1,6 +1,7 @@
 //! What can be typed. Nothing here does more than describe.
 
 mod keyring;
+mod restore;
 mod wish;
 
 use crate::keys::generate::KeyRole;
@@ -10,6 +11,7 @@ use lifeboat_policy::proof::Level;
 use std::path::PathBuf;
 
 pub use keyring::{ChangeArgs, KeyringAction, KeyringArgs, ResealArgs, RevokeArgs, TrustArgs};
+pub use restore::{AllowWord, RestoreArgs};
 pub use wish::{AckArgs, DeleteArgs, HoldArgs, ReleaseArgs, SignArgs, Until};
 
 const GROUPS: &str = "\
@@ -107,8 +109,13 @@ pub enum Command {
     #[command(after_help = "Example: lifeboat prove latest --level booted")]
     Prove(ProveArgs),
     /// Build a data dir that etcd starts from
-    #[command(after_help = "Example: lifeboat restore --store s3://backups/etcd --identity recovery.key \
-        --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd")]
+    #[command(
+        after_help = "Example: lifeboat restore                                shows the plan and what to type\n         \
+        lifeboat restore --identity recovery.key --data-dir /var/lib/etcd\n         \
+        lifeboat restore --at 2026-11-23T02:00:00Z --allow older --data-dir /var/lib/etcd\n\n\
+        Of several nodes the first prints the command for each of the others: it carries the plan, lbp1:..., that makes\n\
+        them one cluster again."
+    )]
     Restore(RestoreArgs),
     /// What a snapshot file is, plain or sealed, and whether it is sound
     #[command(after_help = "Example: lifeboat inspect /var/lib/etcd/member/snap/db\n         \
@@ -302,53 +309,6 @@ pub struct ProveArgs {
 }
 
 #[derive(Args, Debug)]
-pub struct RestoreArgs {
-    /// Which backup [default: the newest proven]
-    pub backup: Option<String>,
-    /// Where to build the data dir; absent or empty
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: PathBuf,
-    /// Not a backup of a store but a plain file: what `etcdctl snapshot save` wrote, or a data dir's member/snap/db
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "store", "identity"])]
-    pub from: Option<PathBuf>,
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// This member's name [default: from the backup]
-    #[arg(long, requires = "initial_cluster")]
-    pub name: Option<String>,
-    /// The members, as etcdutl takes them: name=url,name=url
-    #[arg(long, value_name = "NAME=URL,...", requires = "name")]
-    pub initial_cluster: Option<String>,
-    /// The new cluster's token; the same on every member [default: a new one]
-    #[arg(long, value_name = "TOKEN")]
-    pub initial_cluster_token: Option<String>,
-    /// This member's peer URLs; must be those in --initial-cluster
-    #[arg(long, value_name = "URL,...", requires = "initial_cluster")]
-    pub initial_advertise_peer_urls: Option<String>,
-    /// Continue at the backup's revision plus N, the history before it compacted
-    #[arg(long, value_name = "N", default_value_t = crate::restore::DEFAULT_BUMP)]
-    pub bump: u64,
-    /// Continue at the backup's own revision; old watchers may believe a stale world
-    #[arg(long, conflicts_with = "bump")]
-    pub no_bump: bool,
-    /// Write the database anew without its free pages, as `etcdutl defrag` would
-    #[arg(long)]
-    pub compact_file: bool,
-    /// The etcd that will start from it, such as 3.6: refused at once where that one would not
-    #[arg(long, value_name = "VERSION")]
-    pub etcd_version: Option<etcdfile::Line>,
-    /// Consent, by name
-    #[arg(long, value_enum)]
-    pub allow: Vec<AllowWord>,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-    /// Print the plan and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-#[derive(Args, Debug)]
 pub struct InspectArgs {
     /// A snapshot, a data dir's member/snap/db, or a sealed db.zst.age
     #[arg(value_name = "FILE")]
@@ -361,15 +321,6 @@ pub struct InspectArgs {
     /// As a member answers it that is compacted here; -1: never [default: as the file is]
     #[arg(long, value_name = "C", requires = "hash_revision", allow_negative_numbers = true)]
     pub hash_compact_revision: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AllowWord {
-    Unproven,
-    Diverged,
-    Older,
-    Late,
-    Unverified,
 }
 
 #[derive(Args, Debug)]

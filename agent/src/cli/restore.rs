@@ -1,73 +1,179 @@
 //! `lifeboat restore`: the plan first, then consent, then the data dir.
 
 mod from_file;
+mod nodes;
+mod subject;
 
 use super::args::{AllowWord, Cli, RestoreArgs};
 use super::open::{self, CLOCK, Opened};
-use super::output::{Output, grouped, size, time};
+use super::output::{Output, grouped};
 use super::progress::Progress;
 use super::{entry, log};
 use crate::catalog::Trusted;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
-use crate::proof::names;
-use crate::restore::{self, Asking, Built, Members, Origin, RestorePlan, Target};
+use crate::restore::{self, Agreed, Asking, Built, Members, RestorePlan, Target};
 use crate::scratch;
 use etcdfile::MemberSpec;
-use lifeboat_policy::choice::{Allow, Choice, Refusal, RefusalKind, Want, choose};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use lifeboat_policy::choice::{Allow, Bound, Choice, Refusal, RefusalKind, Want, choose};
+use lifeboat_policy::id::BackupId;
+use nodes::Nodes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, Write as _};
-
-/// What is restored: a backup of a store, or a file; as the plan and the answer name it.
-struct Subject {
-    title: String,
-    /// In the sentence that says it is done.
-    name: String,
-    /// The plan's first lines: which backup, why, what is lost.
-    backup: Vec<(&'static str, String)>,
-    /// The plan's own fields of it in JSON.
-    fields: Value,
-    origin: Origin,
-}
+use std::path::Path;
+use subject::Subject;
 
 pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
     let shutdown = Shutdown::listen()?;
-    // Before anything is read over a slow line: a target that cannot be used ends it at once.
-    restore::require_empty(&args.data_dir)?;
-    if let Some(path) = &args.from {
-        return from_file::restore(path, args, output, &shutdown).await;
+    // Before anything is read over a slow line: a target that cannot be used ends it at once, and so does half a plan.
+    args.data_dir.as_deref().map_or(Ok(()), restore::require_empty)?;
+    if let (Some(path), Some(dir)) = (&args.from, &args.data_dir) {
+        return from_file::restore(path, dir, args, output, &shutdown).await;
     }
+    let agreed = args.plan.as_deref().map(agreed).transpose()?;
     let unverified = args.allow.contains(&AllowWord::Unverified);
     let opened = open::open(cli, &args.store, unverified, output).await?;
-    let (chosen, choice) = chosen(&opened, args)?;
-    let subject = stored(&opened, chosen, &choice, unverified);
-    let plan = restore::plan(&subject.origin, target(args)?, members(args)?, token(args)?)?;
-    // Loaded here too, so that a wrong file is told before anybody is asked.
-    drop(opened.access.identities()?);
-    let cluster = opened.cluster();
-    let text = subject.describe(&plan);
-    if args.dry_run {
-        output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, "planned", None), &text);
-        return Ok(());
+    let mut given_up = BTreeSet::new();
+    loop {
+        let one = One { cli, args, opened: &opened, agreed: agreed.as_ref(), given_up: &given_up };
+        match one.restore(output, &shutdown).await? {
+            None => return Ok(()),
+            // The next newest is chosen as if this one were not there.
+            Some(unreadable) => given_up.insert(unreadable),
+        };
     }
-    output.remark(&text);
-    consent(args, cluster, "Type the cluster name")?;
-    let watch = Stopwatch::start();
-    let bar = Progress::new(output, "restore");
-    let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
-    let work = build(&opened, chosen, &plan, output, &progress);
-    let built = tokio::select! {
-        built = work => built?,
-        () = shutdown.token().cancelled() => return Err(interrupted()),
-    };
-    bar.finish();
-    let done = Some((&built, watch.seconds()));
-    let text = subject.report(&plan, &built, watch.seconds());
-    output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, "restored", done), &text);
-    Ok(())
+}
+
+/// `lbp1:...` itself, or a file that holds it.
+fn agreed(text: &str) -> Result<Agreed> {
+    if text.trim_start().starts_with("lbp") {
+        return Agreed::parse(text);
+    }
+    let read = std::fs::read_to_string(text).map_err(|source| {
+        Error::io("read", text, source)
+            .hint("--plan takes what the first node printed, lbp1:..., or a file that holds it")
+    })?;
+    Agreed::parse(&read)
+}
+
+/// One try at one backup.
+struct One<'a> {
+    cli: &'a Cli,
+    args: &'a RestoreArgs,
+    opened: &'a Opened,
+    /// What another node decided.
+    agreed: Option<&'a Agreed>,
+    /// Backups that could not be read.
+    given_up: &'a BTreeSet<BackupId>,
+}
+
+impl One<'_> {
+    /// Gives the backup that was tried where it could not be read and the one before it may be taken.
+    async fn restore(&self, output: &Output, shutdown: &Shutdown) -> Result<Option<BackupId>> {
+        let (args, opened, cluster) = (self.args, self.opened, self.opened.cluster());
+        let (chosen, choice) = self.chosen()?;
+        let subject = subject::stored(opened, chosen, &choice, args.allow.contains(&AllowWord::Unverified));
+        if let Some(agreed) = self.agreed {
+            agreed.check(cluster, chosen.manifest_sha256, &subject.origin)?;
+        }
+        let Some(dir) = &args.data_dir else {
+            output.answer(CLOCK.now(), Some(cluster), subject.shown(), &subject.show(chosen.id()));
+            return Ok(None);
+        };
+        let plan = restore::plan(
+            &subject.origin,
+            target(args, dir, self.agreed)?,
+            members(args, self.agreed)?,
+            token(args, self.agreed)?,
+        )?;
+        let agreed = self.agreed.cloned();
+        let agreed = agreed.unwrap_or_else(|| Agreed::new(cluster, chosen.id(), chosen.manifest_sha256, &plan));
+        let nodes = Nodes::new(self.cli, args, &plan, &agreed)?;
+        // Loaded here too, so that a wrong file is told before anybody is asked.
+        drop(opened.access.identities()?);
+        let text = subject.describe(&plan);
+        if args.dry_run {
+            let text = format!("{text}{}", nodes.text());
+            output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, Some(&nodes), "planned", None), &text);
+            return Ok(None);
+        }
+        output.remark(&text);
+        consent(args, dir, cluster, "Type the cluster name")?;
+        // A node that was given a plan was named by the one that has told all.
+        if self.agreed.is_none() {
+            output.remark(&nodes.text());
+        }
+        let watch = Stopwatch::start();
+        let bar = Progress::new(output, "restore");
+        let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
+        let built = tokio::select! {
+            built = build(opened, chosen, &plan, output, &progress) => built,
+            () = shutdown.token().cancelled() => return Err(interrupted()),
+        };
+        bar.finish();
+        let built = match built {
+            Err(error) if another_store_may_do_better(error.reason) => {
+                return self.give_up(chosen, &nodes, error, output).map(Some);
+            }
+            built => built?,
+        };
+        let done = Some((&built, watch.seconds()));
+        let text = subject.report(&plan, &built, watch.seconds());
+        output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, Some(&nodes), "restored", done), &text);
+        Ok(None)
+    }
+
+    fn chosen(&self) -> Result<(&Trusted, Choice)> {
+        let (args, catalog, required) = (self.args, self.opened.catalog(), self.opened.yardstick.required);
+        let want = match (self.agreed, &args.backup, args.at, args.revision) {
+            (Some(agreed), ..) => Want::This(agreed.backup.clone()),
+            (_, Some(text), ..) => Want::This(open::find(catalog, required, text)?),
+            (.., Some(at), _) => Want::UpTo(Bound::Time(at)),
+            (.., Some(revision)) => Want::UpTo(Bound::Revision(revision)),
+            _ => Want::NewestProven,
+        };
+        // What speaks against a backup was consented to on the node that made the plan; whom to believe is each node's own.
+        let allows = |word| args.allow.contains(&word) || (self.agreed.is_some() && word != AllowWord::Unverified);
+        let allow = Allow {
+            unproven: allows(AllowWord::Unproven),
+            diverged: allows(AllowWord::Diverged),
+            older: allows(AllowWord::Older),
+            late: allows(AllowWord::Late),
+            unverified: allows(AllowWord::Unverified),
+        };
+        let mut candidates = catalog.candidates(required);
+        candidates.retain(|candidate| !self.given_up.contains(&candidate.id));
+        let choice = choose(&candidates, &want, &allow, CLOCK.now()).map_err(refused)?;
+        let found = catalog.find(&choice.id).ok_or_else(|| {
+            Error::new(Reason::Unsigned, format!("backup {} is not signed by a trusted key", choice.id))
+                .hint("`lifeboat list` says why it does not count")
+        })?;
+        Ok((found, choice))
+    }
+
+    /// Goes on to the backup before this one, where nobody named this one and an older one was consented to.
+    fn give_up(&self, tried: &Trusted, nodes: &Nodes, error: Error, output: &Output) -> Result<BackupId> {
+        let args = self.args;
+        let named = self.agreed.is_some() || args.backup.is_some();
+        if named || nodes.are_several() || !args.allow.contains(&AllowWord::Older) {
+            let next = match nodes.are_several() && !named {
+                true => {
+                    "every node needs the same backup: stop the others too, and begin again with one named, or with \
+                         --allow older"
+                }
+                false => {
+                    "to take the newest proven one before it where this one cannot be read: lifeboat restore --allow older"
+                }
+            };
+            let hint = error.hint.as_ref().map_or(next.to_owned(), |hint| format!("{hint}; {next}"));
+            return Err(error.hint(hint));
+        }
+        let id = tried.id().short(6);
+        output.remark(&format!("WARNING: backup {id} cannot be read: {error}\n  going on to the one before it\n\n"));
+        Ok(tried.id().clone())
+    }
 }
 
 /// Reads the backup from the store that serves it best; where that one fails, from the next.
@@ -83,7 +189,7 @@ async fn build(
         let place = opened.access.place(source.at)?;
         let built = async {
             let (store, identities) = (place.store()?, opened.access.identities()?);
-            let asking = Asking::default();
+            let asking = Asking { ask: subject::ask(), ..Asking::default() };
             restore::build(&store, opened.access.layout(), source.entry, identities, plan.clone(), &asking, progress)
                 .await
         };
@@ -127,28 +233,6 @@ fn interrupted() -> Error {
         .hint("run it again: what was begun beside it is cleared away by itself")
 }
 
-fn chosen<'a>(opened: &'a Opened, args: &RestoreArgs) -> Result<(&'a Trusted, Choice)> {
-    let required = opened.yardstick.required;
-    let want = match &args.backup {
-        None => Want::NewestProven,
-        Some(text) => Want::This(open::find(opened.catalog(), required, text)?),
-    };
-    let allows = |word| args.allow.contains(&word);
-    let allow = Allow {
-        unproven: allows(AllowWord::Unproven),
-        diverged: allows(AllowWord::Diverged),
-        older: allows(AllowWord::Older),
-        late: allows(AllowWord::Late),
-        unverified: allows(AllowWord::Unverified),
-    };
-    let choice = choose(&opened.catalog().candidates(required), &want, &allow, CLOCK.now()).map_err(refused)?;
-    let found = opened.catalog().find(&choice.id).ok_or_else(|| {
-        Error::new(Reason::Unsigned, format!("backup {} is not signed by a trusted key", choice.id))
-            .hint("`lifeboat list` says why it does not count")
-    })?;
-    Ok((found, choice))
-}
-
 fn refused(refusal: Refusal) -> Error {
     let reason = match refusal.kind {
         RefusalKind::NoBackup => Reason::NoBackup,
@@ -158,17 +242,19 @@ fn refused(refusal: Refusal) -> Error {
     Error::new(reason, refusal.text).hint(refusal.hint)
 }
 
-fn target(args: &RestoreArgs) -> Result<Target> {
-    let dir =
-        std::path::absolute(&args.data_dir).map_err(|source| Error::io("find", args.data_dir.display(), source))?;
-    let bump = if args.no_bump { None } else { Some(args.bump) };
+fn target(args: &RestoreArgs, dir: &Path, agreed: Option<&Agreed>) -> Result<Target> {
+    let dir = std::path::absolute(dir).map_err(|source| Error::io("find", dir.display(), source))?;
+    let bump = agreed.map_or(args.bump(), |agreed| agreed.bump);
     Ok(Target { dir, bump, compact_file: args.compact_file, server: args.etcd_version })
 }
 
 /// `name=url,name=url`, several URLs of one member by repeating its name, as etcdutl takes them.
-fn members(args: &RestoreArgs) -> Result<Members> {
+fn members(args: &RestoreArgs, agreed: Option<&Agreed>) -> Result<Members> {
+    if let Some(agreed) = agreed {
+        return Ok(Members::Agreed { name: args.name.clone(), initial_cluster: agreed.members() });
+    }
     let (Some(name), Some(cluster)) = (&args.name, &args.initial_cluster) else {
-        return Ok(Members::FromBackup);
+        return Ok(Members::FromBackup { name: args.name.clone() });
     };
     let mut urls: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for part in cluster.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -194,147 +280,15 @@ fn members(args: &RestoreArgs) -> Result<Members> {
 }
 
 /// A new token by default: members of the old cluster that still run must not talk to the restored one.
-fn token(args: &RestoreArgs) -> Result<String> {
-    match &args.initial_cluster_token {
+fn token(args: &RestoreArgs, agreed: Option<&Agreed>) -> Result<String> {
+    match agreed.map(|agreed| &agreed.token).or(args.initial_cluster_token.as_ref()) {
         Some(token) => Ok(token.clone()),
         None => Ok(format!("lifeboat-{:016x}", scratch::random_u64()?)),
     }
 }
 
-/// A backup of a store as the plan names it.
-fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) -> Subject {
-    let manifest = &chosen.manifest;
-    let now = CLOCK.now();
-    let at = manifest.captured_at.format("%Y-%m-%d %H:%M:%S UTC");
-    let proof = entry::proof(chosen, &opened.yardstick, now);
-    let mut backup = vec![
-        (
-            "backup",
-            format!("{}, {at}, {} ago; proof: {proof}", manifest.id.short(6), entry::age(manifest.captured_at, now)),
-        ),
-        ("", choice.why.join("; ")),
-    ];
-    backup.extend(choice.notes.iter().map(|note| ("note", note.clone())));
-    if unverified {
-        let what = "no signature was checked: anyone who knows the recipient can have made this";
-        backup.push(("WARNING", what.to_owned()));
-    }
-    backup.push(("lost", format!("all writes after {at} (revision {})", grouped(manifest.db.revision))));
-    backup.push(("from", format!("{}, etcd {}", manifest.etcd.member_name, manifest.etcd.version)));
-    let keys = manifest.encryption_at_rest.as_deref().unwrap_or_default();
-    if !keys.is_empty() {
-        backup.push(("secrets", format!("need encryption key {}: have it on the API server", names(keys))));
-    }
-    let sources = opened.holdings.sources(&manifest.id, opened.yardstick.required);
-    let sources: Vec<&str> = sources.iter().map(|source| source.held.name.as_str()).collect();
-    if !opened.holdings.is_single() {
-        backup.push(("stores", format!("read from {}", sources.join(", else "))));
-    }
-    Subject {
-        title: format!("Using {} in {}", opened.cluster(), opened.access.urls()),
-        name: format!("{} to {at}", opened.cluster()),
-        backup,
-        fields: json!({
-            "backup": manifest.id, "manifest_sha256": chosen.manifest_sha256, "captured_at": time(manifest.captured_at),
-            "stores": sources, "encryption_at_rest": manifest.encryption_at_rest,
-        }),
-        origin: Origin::of_manifest(manifest),
-    }
-}
-
-impl Subject {
-    fn describe(&self, plan: &RestorePlan) -> String {
-        let mut text = format!("{}\n\nPLAN (nothing has been changed)\n", self.title);
-        let mut line = |name: &str, what: &str| text.push_str(&format!("  {name:9} {what}\n"));
-        for (name, what) in &self.backup {
-            line(name, what);
-        }
-        line("member", &plan.name);
-        let members: Vec<String> =
-            plan.members.iter().map(|m| format!("{} {}", m.name, m.peer_urls.join(" "))).collect();
-        line("members", &format!("{}; cluster token {}", members.join(", "), plan.token));
-        if !self.origin.learners.is_empty() {
-            let learners = self.origin.learners.join(", ");
-            line("learners", &format!("left out: {learners}; add them again once the cluster runs"));
-        }
-        if let Some(oldest) = self.origin.oldest_server() {
-            line("server", &format!("etcd {oldest} or newer starts from it"));
-        }
-        let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
-        let anew = if plan.target.compact_file { "; the database is written anew without free pages" } else { "" };
-        line("data", &format!("{}: needs {needed}, {free} free{anew}", plan.target.dir.display()));
-        let revision = match plan.target.bump {
-            Some(_) => format!("continues at {}, so watchers list afresh", grouped(plan.first_revision(&self.origin))),
-            None => format!(
-                "continues at {}: watchers from before may believe a stale world",
-                grouped(self.origin.revision)
-            ),
-        };
-        line("revision", &revision);
-        text.push('\n');
-        text
-    }
-
-    fn report(&self, plan: &RestorePlan, built: &Built, seconds: f64) -> String {
-        let mut remarks = String::new();
-        if built.committed.dropped_alarms > 0 {
-            remarks.push_str(&format!("  {} alarms of the old cluster were cleared\n", built.committed.dropped_alarms));
-        }
-        if built.committed.dropped_downgrade {
-            remarks.push_str("  a downgrade that the old cluster had begun was called off\n");
-        }
-        if built.report.dangling_leases > 0 {
-            // Not of our making: the source cluster has it too. etcd serves such a key, but ends at the first put that
-            // keeps its lease, and again at every start after that.
-            remarks.push_str(&format!(
-                "  WARNING: {} keys name a lease that does not exist, as in the source cluster. Write these keys anew, without\n  \
-                 --ignore-lease, before anything else does: leases {}\n",
-                built.report.dangling_leases,
-                built.report.dangling_lease_ids.iter().map(|id| format!("{id:x}")).collect::<Vec<_>>().join(", ")
-            ));
-        }
-        let rate = size((self.origin.db_bytes as f64 / seconds.max(0.001)) as u64);
-        format!(
-            "RESTORED {} in {}: {} keys, {} at {rate}/s, revision {}\n{remarks}\nNext\n  1. start etcd with --name {} \
-             --data-dir {}\n  2. check it: etcdctl endpoint status; etcdctl get --count-only --prefix \"\"\n  3. take a backup: \
-             lifeboat backup --wait-proven 15m\n",
-            self.name,
-            entry::seconds(seconds),
-            built.report.keys,
-            size(self.origin.db_bytes),
-            grouped(built.committed.revision),
-            plan.name,
-            plan.target.dir.display(),
-        )
-    }
-
-    fn document(&self, plan: &RestorePlan, state: &str, done: Option<(&Built, f64)>) -> Value {
-        let members: Vec<Value> =
-            plan.members.iter().map(|member| json!({ "name": member.name, "peer_urls": member.peer_urls })).collect();
-        let mut planned = json!({
-            "revision": self.origin.revision, "first_revision": plan.first_revision(&self.origin), "bump": plan.target.bump,
-            "data_dir": plan.target.dir, "name": plan.name, "members": members, "token": plan.token,
-            "learners_left_out": self.origin.learners, "compact_file": plan.target.compact_file,
-            "oldest_etcd": self.origin.oldest_server().map(|line| line.to_string()),
-            "needed_bytes": plan.needed_bytes, "free_bytes": plan.free_bytes,
-        });
-        if let (Value::Object(planned), Value::Object(fields)) = (&mut planned, &self.fields) {
-            planned.extend(fields.clone());
-        }
-        json!({
-            "plan": planned,
-            "report": done.map(|(built, seconds)| json!({
-                "took_seconds": seconds, "keys": built.report.keys, "revision": built.committed.revision,
-                "db_bytes": built.committed.db_bytes, "dangling_leases": built.report.dangling_leases,
-                "dropped_members": built.committed.dropped_members, "dropped_alarms": built.committed.dropped_alarms,
-            })),
-            "state": state,
-        })
-    }
-}
-
 /// Asks at the terminal for a word. No terminal and no `--yes` is a no.
-fn consent(args: &RestoreArgs, word: &str, question: &str) -> Result<()> {
+fn consent(args: &RestoreArgs, dir: &Path, word: &str, question: &str) -> Result<()> {
     if args.yes {
         return Ok(());
     }
@@ -347,7 +301,7 @@ fn consent(args: &RestoreArgs, word: &str, question: &str) -> Result<()> {
         return Err(missing("there is no terminal to ask at"));
     };
     let mut ask = || -> std::io::Result<String> {
-        write!(terminal, "{question} to build {}: ", args.data_dir.display())?;
+        write!(terminal, "{question} to build {}: ", dir.display())?;
         terminal.flush()?;
         let mut answer = String::new();
         std::io::BufReader::new(&terminal).read_line(&mut answer)?;

@@ -1,5 +1,6 @@
 //! What a restore will do, decided before anything is touched.
 
+use super::node;
 use crate::catalog::manifest::Manifest;
 use crate::error::{Error, Reason, Result};
 use crate::fetch::SnapshotFile;
@@ -90,14 +91,18 @@ fn split(all: impl Iterator<Item = (bool, String, Vec<String>)>) -> (Vec<MemberS
             false => members.push(MemberSpec { name, peer_urls }),
         }
     }
+    // etcd lists them by id, which tells a person nothing.
+    members.sort_by(|one: &MemberSpec, other| one.name.cmp(&other.name));
     (members, learners)
 }
 
 /// Who the members of the restored cluster are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Members {
-    /// Those of the backup that vote, where it knows exactly one.
-    FromBackup,
+    /// Those of the backup that vote. `name` says which of them is made here; without it this machine looks for itself.
+    FromBackup { name: Option<String> },
+    /// Those of another node's plan.
+    Agreed { name: Option<String>, initial_cluster: Vec<MemberSpec> },
     /// As on etcdutl's command line.
     Given { name: String, initial_cluster: Vec<MemberSpec> },
 }
@@ -144,7 +149,8 @@ pub fn plan(origin: &Origin, target: Target, members: Members, token: String) ->
     let needed_bytes = origin.db_bytes.saturating_mul(copies).saturating_add(SPARE_BYTES);
     let free_bytes = scratch::require_space(&target.dir, needed_bytes, "the restored data dir")?;
     let (name, members) = match members {
-        Members::FromBackup => from_backup(origin)?,
+        Members::FromBackup { name } => (own_name(&origin.members, name)?, origin.members.clone()),
+        Members::Agreed { name, initial_cluster } => (own_name(&initial_cluster, name)?, initial_cluster),
         Members::Given { name, initial_cluster } => (name, initial_cluster),
     };
     let data = etcdfile::datadir::plan(&name, &members, &token, target.bump).map_err(|source| {
@@ -155,18 +161,25 @@ pub fn plan(origin: &Origin, target: Target, members: Members, token: String) ->
     Ok(RestorePlan { target, name, members, token, needed_bytes, free_bytes, data })
 }
 
-fn from_backup(origin: &Origin) -> Result<(String, Vec<MemberSpec>)> {
-    match origin.members.as_slice() {
-        [only] => Ok((only.name.clone(), origin.members.clone())),
-        [] => Err(Error::new(Reason::Usage, "the backup names no member")
+/// Which of the members is made here.
+fn own_name(members: &[MemberSpec], name: Option<String>) -> Result<String> {
+    let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+    match (members, name) {
+        ([], _) => Err(Error::new(Reason::Usage, "the backup names no member")
             .hint("give --name and --initial-cluster NAME=URL for the member to restore")),
-        many => {
-            let names: Vec<&str> = many.iter().map(|member| member.name.as_str()).collect();
-            Err(Error::new(Reason::Usage, format!("the backup knows {} members: {}", many.len(), names.join(", "))).hint(
-                "this version builds one node's data dir at a time: give --name for this node, the same --initial-cluster \
-                 and --initial-cluster-token on every node, and the same BACKUP",
-            ))
+        (_, Some(name)) if names.contains(&name.as_str()) => Ok(name),
+        (_, Some(name)) => {
+            Err(Error::new(Reason::Usage, format!("--name {name}: the members are {}", names.join(", ")))
+                .hint("name one of these, or give all members with --initial-cluster"))
         }
+        ([only], None) => Ok(only.name.clone()),
+        (_, None) => node::this_one(members).map(|found| found.name.clone()).ok_or_else(|| {
+            let text = format!("which member is this machine? The members are {}", names.join(", "));
+            Error::new(Reason::Usage, text).hint(
+                "none of them has an address or the host name of this machine: say which one it is to be with --name; if \
+                 addresses have changed, give all members with --initial-cluster",
+            )
+        }),
     }
 }
 

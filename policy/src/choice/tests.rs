@@ -233,3 +233,41 @@ fn a_late_backup_is_taken_only_by_name_and_by_its_own_word() {
     let alone = by_default(std::slice::from_ref(&late)).unwrap_err();
     assert!(alone.text.contains("long after the times they claim") && alone.hint.contains("--allow late"), "{alone}");
 }
+
+#[test]
+fn up_to_a_time_or_a_revision_the_newest_proven_is_taken_with_consent_to_its_age() {
+    let all =
+        [backup("a", 5, proven()), backup("a", 4, unproven()), backup("a", 3, proven()), backup("a", 1, failed())];
+    let up_to = |bound: Bound, allow: &Allow| choose(&all, &Want::UpTo(bound), allow, at(20));
+    let older = Allow { older: true, ..Allow::default() };
+    let revision = |hour: usize| Bound::Revision(all[hour].revision);
+    for bound in [Bound::Time(at(4)), Bound::Time(at(3)), revision(1), revision(2)] {
+        let choice = up_to(bound, &older).unwrap();
+        assert_eq!((&choice.id, &choice.why), (&all[2].id, &vec![format!("the newest proven up to {bound}")]));
+        let refusal = up_to(bound, &Allow::default()).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::NeedsConsent { missing: vec!["older"] });
+    }
+    // The newest is no older one, and nothing has to be consented to.
+    assert_eq!(up_to(Bound::Time(at(19)), &Allow::default()).unwrap().id, all[0].id);
+    // Where none is proven, the newest is offered with all that speaks against it.
+    let refusal = up_to(Bound::Time(at(2)), &older).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::NeedsConsent { missing: vec!["unproven"] });
+    assert_eq!(
+        up_to(Bound::Time(at(2)), &ALL).unwrap().why,
+        ["the newest up to 2026-09-21 16:13:20 UTC; consented to"]
+    );
+    let refusal = up_to(Bound::Time(at(0)), &ALL).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::NoBackup);
+    assert!(refusal.text.contains("the oldest is ") && refusal.text.contains("2026-09-21 15:13:20 UTC"), "{refusal}");
+}
+
+#[test]
+fn a_time_asks_the_history_of_then_and_a_revision_that_of_now() {
+    // Restored at hour 6: revisions begin anew, and lower.
+    let (old, new) = (backup("old", 5, proven()), Candidate { revision: 2, ..backup("new", 7, proven()) });
+    let all = [new.clone(), old.clone()];
+    let up_to = |bound: Bound| choose(&all, &Want::UpTo(bound), &ALL, at(20)).map(|choice| choice.id);
+    assert_eq!(up_to(Bound::Time(at(6))), Ok(old.id));
+    assert_eq!(up_to(Bound::Revision(2)), Ok(new.id));
+    assert!(up_to(Bound::Revision(1)).is_err());
+}

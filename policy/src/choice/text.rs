@@ -1,13 +1,13 @@
 //! What people read about a choice: why this one, what speaks against it, what to type next.
 
-use super::{Candidate, Field, Refusal, RefusalKind, Trusted};
+use super::{Bound, Candidate, Field, Refusal, RefusalKind, Trusted, Want};
 use crate::id::BackupId;
 use crate::moment;
 use crate::proof::Standing;
 use crate::span;
 
 impl Field<'_> {
-    pub(super) fn why(&self, chosen: &Candidate) -> Vec<String> {
+    pub(super) fn why(&self, chosen: &Candidate, want: &Want) -> Vec<String> {
         let is = |other: Option<&Candidate>| other.is_some_and(|other| other.id == chosen.id);
         let (newest, newest_proven) = (is(self.current().next()), is(self.newest_proven()));
         let place = match (newest, newest_proven) {
@@ -16,7 +16,13 @@ impl Field<'_> {
             (true, false) => "the newest; named and consented to",
             (false, false) => "named and consented to",
         };
-        vec![place.to_owned()]
+        match want {
+            Want::UpTo(bound) if !newest_proven && chosen.standing.is_proven() => {
+                vec![format!("the newest proven up to {bound}")]
+            }
+            Want::UpTo(bound) if !newest_proven => vec![format!("the newest up to {bound}; consented to")],
+            _ => vec![place.to_owned()],
+        }
     }
 
     pub(super) fn notes(&self, chosen: &Candidate) -> Vec<String> {
@@ -74,6 +80,26 @@ impl Field<'_> {
             id: Some(id.clone()),
             kind: RefusalKind::NoBackup,
             text: format!("there is no backup {id}"),
+            hint: "`lifeboat list` shows those that there are".to_owned(),
+        }
+    }
+
+    pub(super) fn none_up_to(&self, bound: Bound) -> Refusal {
+        if self.all.is_empty() {
+            return self.no_backup();
+        }
+        let oldest = match bound {
+            Bound::Time(_) => self.vouched().min_by_key(|c| c.captured_at),
+            Bound::Revision(_) => self.current().min_by_key(|c| c.revision),
+        };
+        let oldest = oldest.map_or_else(String::new, |c| {
+            let at = c.captured_at.format("%Y-%m-%d %H:%M:%S UTC");
+            format!(": the oldest is {}, {at}, revision {}", c.id.short(self.short), c.revision)
+        });
+        Refusal {
+            id: None,
+            kind: RefusalKind::NoBackup,
+            text: format!("no backup goes back to {bound}{oldest}"),
             hint: "`lifeboat list` shows those that there are".to_owned(),
         }
     }

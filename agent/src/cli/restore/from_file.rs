@@ -3,13 +3,13 @@
 use super::super::open::CLOCK;
 use super::super::output::{Output, size};
 use super::super::progress::Progress;
-use super::{Subject, consent, members, target, token};
+use super::{Subject, consent, members, subject, target, token};
 use crate::cli::args::{AllowWord, RestoreArgs};
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
 use crate::fetch::{Kind, SnapshotFile};
-use crate::restore::{self, Origin};
+use crate::restore::{self, Asking, Origin};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,24 +18,30 @@ use std::time::Duration;
 /// How often the bar is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-pub(super) async fn restore(path: &Path, args: &RestoreArgs, output: &Output, shutdown: &Shutdown) -> Result<()> {
+pub(super) async fn restore(
+    path: &Path,
+    dir: &Path,
+    args: &RestoreArgs,
+    output: &Output,
+    shutdown: &Shutdown,
+) -> Result<()> {
     let file = open(path)?;
     let origin = Origin::of_file(&file)?;
-    let plan = restore::plan(&origin, target(args)?, members(args)?, token(args)?)?;
+    let plan = restore::plan(&origin, target(args, dir, None)?, members(args, None)?, token(args, None)?)?;
     let subject = Subject::of_file(&file, origin);
     if args.dry_run {
         let text = subject.describe(&plan);
-        output.answer(CLOCK.now(), None, subject.document(&plan, "planned", None), &text);
+        output.answer(CLOCK.now(), None, subject.document(&plan, None, "planned", None), &text);
         return Ok(());
     }
     output.remark(&subject.describe(&plan));
     unsigned(path, args)?;
-    consent(args, "restore", "Type restore")?;
+    consent(args, dir, "restore", "Type restore")?;
     let watch = Stopwatch::start();
     let built = build(file, plan.clone(), output, shutdown).await?;
     let done = Some((&built, watch.seconds()));
     let text = subject.report(&plan, &built, watch.seconds());
-    output.answer(CLOCK.now(), None, subject.document(&plan, "restored", done), &text);
+    output.answer(CLOCK.now(), None, subject.document(&plan, None, "restored", done), &text);
     Ok(())
 }
 
@@ -81,6 +87,7 @@ async fn build(
         if stopped.load(Ordering::Relaxed) { Err(std::io::Error::other("stopped by a signal")) } else { Ok(()) }
     };
     let bar = Progress::new(output, "restore");
+    let asking = Asking { ask: subject::ask(), ..Asking::default() };
     let tell = async {
         loop {
             bar.at(done.load(Ordering::Relaxed), bytes);
@@ -88,7 +95,7 @@ async fn build(
         }
     };
     let built = tokio::select! {
-        built = restore::build_from_file(file, plan, progress) => built,
+        built = restore::build_from_file(file, plan, asking, progress) => built,
         () = shutdown.token().cancelled() => Err(super::interrupted()),
         () = tell => Err(Error::new(Reason::Internal, "the bar outlived the restore")),
     };
@@ -123,6 +130,7 @@ impl Subject {
             backup,
             fields,
             origin,
+            keys: String::new(),
         }
     }
 }
