@@ -8,6 +8,7 @@ mod doctor;
 mod duty;
 mod equality;
 mod holds;
+mod in_place;
 mod inspect;
 mod interrupted;
 mod keys;

@@ -64,6 +64,7 @@ reasons! {
     HostPermission = "host_permission", 13;
     HostIo = "host_io", 13;
     NoEtcdBinary = "no_etcd_binary", 13;
+    WaitingForMembers = "waiting_for_members", 14;
     Interrupted = "interrupted", 130;
 }
 
@@ -71,7 +72,16 @@ impl Reason {
     /// Whether the same call may succeed later with nothing changed by a person.
     pub fn retryable(self) -> bool {
         use Reason::*;
-        matches!(self, EtcdUnreachable | EtcdStalled | EtcdUnhealthy | StoreUnreachable | StoreThrottled | StoreTimeout)
+        matches!(
+            self,
+            EtcdUnreachable
+                | EtcdStalled
+                | EtcdUnhealthy
+                | StoreUnreachable
+                | StoreThrottled
+                | StoreTimeout
+                | WaitingForMembers
+        )
     }
 }
 

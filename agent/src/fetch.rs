@@ -2,7 +2,7 @@
 
 mod file;
 
-pub use file::{Kind, SnapshotFile};
+pub use file::{Kind, SnapshotFile, is_locked};
 
 use crate::catalog::Trusted;
 use crate::digest::{Digest, Hasher};

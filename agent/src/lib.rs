@@ -1,7 +1,7 @@
 //! Lifeboat keeps an etcd cluster restorable and proves it. The design: `agent/docs/design.md`.
 //!
 //! Order of the stages, each importing only what stands left of it:
-//! `capture seal store catalog holdings fetch copy reseal restore proof prune`; `daemon` and `cli` alone compose them.
+//! `capture seal store catalog holdings fetch copy reseal restore proof prune inplace`; `daemon` and `cli` alone compose them.
 //! Beside them the seams `config`, `clock`, `error`, `glob`, `keys`, `digest`, `scratch`, `spool`, `metrics`.
 
 pub mod capture;
@@ -18,6 +18,7 @@ pub mod fetch;
 pub mod glob;
 pub mod holdings;
 pub mod http;
+pub mod inplace;
 pub mod keys;
 pub mod metrics;
 pub mod proof;

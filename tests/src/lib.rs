@@ -23,4 +23,5 @@ pub mod server;
 pub mod stock;
 pub mod terminal;
 pub mod tools;
+pub mod units;
 pub mod world;

@@ -152,6 +152,19 @@ impl RealEtcd {
     }
 
     fn launch_member(&mut self, number: usize) {
+        let mut command = self.command(number);
+        let log = self.dir.path().join(format!("{}.log", self.members[number].name));
+        self.members[number].server = Some(Server::start(&mut command, &log));
+    }
+
+    /// How a member is started, the program first.
+    pub fn command_line(&self, number: usize) -> Vec<String> {
+        let command = self.command(number);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_str().expect("a plain word").to_owned()).collect()
+    }
+
+    fn command(&self, number: usize) -> Command {
         let peer = |member: &Member| format!("{}://127.0.0.1:{}", self.scheme(), member.peer_port);
         let cluster: Vec<String> = self.members.iter().map(|m| format!("{}={}", m.name, peer(m))).collect();
         let member = &self.members[number];
@@ -169,8 +182,7 @@ impl RealEtcd {
             command.arg("--peer-key-file").arg(&tls.server_key_file);
         }
         command.args(&self.options.flags);
-        let log = self.dir.path().join(format!("{}.log", member.name));
-        self.members[number].server = Some(Server::start(&mut command, &log));
+        command
     }
 
     /// `Err` with the logs when a member ended or the time is over.

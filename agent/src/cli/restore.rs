@@ -1,6 +1,7 @@
 //! `lifeboat restore`: the plan first, then consent, then the data dir.
 
 mod from_file;
+mod in_place;
 mod nodes;
 mod subject;
 
@@ -13,9 +14,11 @@ use crate::catalog::Trusted;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
+use crate::inplace::{self, Stage};
 use crate::restore::{self, Agreed, Asking, Built, Members, RestorePlan, Target};
 use crate::scratch;
 use etcdfile::MemberSpec;
+use in_place::Node;
 use lifeboat_policy::choice::{Allow, Bound, Choice, Refusal, RefusalKind, Want, choose};
 use lifeboat_policy::id::BackupId;
 use nodes::Nodes;
@@ -32,17 +35,39 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
     if let (Some(path), Some(dir)) = (&args.from, &args.data_dir) {
         return from_file::restore(path, dir, args, output, &shutdown).await;
     }
+    if args.undo {
+        return in_place::undo(args, output, &shutdown).await;
+    }
     let agreed = args.plan.as_deref().map(agreed).transpose()?;
+    let node = this_node(args).await?;
+    if let Some(node) = &node
+        && let Some(journal) = node.under_way(args)?
+    {
+        return in_place::go_on(node, journal, args, output, &shutdown).await;
+    }
     let unverified = args.allow.contains(&AllowWord::Unverified);
     let opened = open::open(cli, &args.store, unverified, output).await?;
     let mut given_up = BTreeSet::new();
     loop {
-        let one = One { cli, args, opened: &opened, agreed: agreed.as_ref(), given_up: &given_up };
+        let (node, agreed) = (node.as_ref(), agreed.as_ref());
+        let one = One { cli, args, opened: &opened, node, agreed, given_up: &given_up };
         match one.restore(output, &shutdown).await? {
             None => return Ok(()),
             // The next newest is chosen as if this one were not there.
             Some(unreadable) => given_up.insert(unreadable),
         };
+    }
+}
+
+async fn this_node(args: &RestoreArgs) -> Result<Option<Node>> {
+    match args.in_place {
+        true => in_place::find(args).await.map(Some),
+        false if args.static_pod.is_some() || args.unit.is_some() => Err(Error::new(
+            Reason::Usage,
+            "--static-pod and --unit say whose data is exchanged: they go with --in-place or --undo",
+        )
+        .hint("lifeboat restore --in-place, or leave them out and give --data-dir")),
+        false => Ok(None),
     }
 }
 
@@ -58,11 +83,20 @@ fn agreed(text: &str) -> Result<Agreed> {
     Agreed::parse(&read)
 }
 
+/// What is decided before anybody is asked.
+struct Planned {
+    plan: RestorePlan,
+    agreed: Agreed,
+    nodes: Nodes,
+}
+
 /// One try at one backup.
 struct One<'a> {
     cli: &'a Cli,
     args: &'a RestoreArgs,
     opened: &'a Opened,
+    /// This node's etcd, where its data is exchanged in place.
+    node: Option<&'a Node>,
     /// What another node decided.
     agreed: Option<&'a Agreed>,
     /// Backups that could not be read.
@@ -74,55 +108,112 @@ impl One<'_> {
     async fn restore(&self, output: &Output, shutdown: &Shutdown) -> Result<Option<BackupId>> {
         let (args, opened, cluster) = (self.args, self.opened, self.opened.cluster());
         let (chosen, choice) = self.chosen()?;
-        let subject = subject::stored(opened, chosen, &choice, args.allow.contains(&AllowWord::Unverified));
+        let mut subject = subject::stored(opened, chosen, &choice, args.allow.contains(&AllowWord::Unverified));
         if let Some(agreed) = self.agreed {
             agreed.check(cluster, chosen.manifest_sha256, &subject.origin)?;
         }
-        let Some(dir) = &args.data_dir else {
-            output.answer(CLOCK.now(), Some(cluster), subject.shown(), &subject.show(chosen.id()));
-            return Ok(None);
+        let dir = match (self.node, &args.data_dir) {
+            (Some(node), _) => node.swap.to_build(&node.here.server.data_dir),
+            (None, Some(dir)) => dir,
+            (None, None) => {
+                output.answer(CLOCK.now(), Some(cluster), subject.shown(), &subject.show(chosen.id()));
+                return Ok(None);
+            }
         };
-        let plan = restore::plan(
-            &subject.origin,
-            target(args, dir, self.agreed)?,
-            members(args, self.agreed)?,
-            token(args, self.agreed)?,
-        )?;
-        let agreed = self.agreed.cloned();
-        let agreed = agreed.unwrap_or_else(|| Agreed::new(cluster, chosen.id(), chosen.manifest_sha256, &plan));
-        let nodes = Nodes::new(self.cli, args, &plan, &agreed)?;
+        let planned = self.plan(dir, &mut subject, chosen).await?;
+        let Planned { plan, nodes, .. } = &planned;
         // Loaded here too, so that a wrong file is told before anybody is asked.
         drop(opened.access.identities()?);
-        let text = subject.describe(&plan);
+        let text = subject.describe(plan);
         if args.dry_run {
             let text = format!("{text}{}", nodes.text());
-            output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, Some(&nodes), "planned", None), &text);
+            output.answer(CLOCK.now(), Some(cluster), subject.document(plan, Some(nodes), "planned", None), &text);
             return Ok(None);
         }
         output.remark(&text);
-        consent(args, dir, cluster, "Type the cluster name")?;
+        let question = match self.node {
+            Some(node) => format!("Type the cluster name to replace etcd's data on {}", node.here.server.name),
+            None => format!("Type the cluster name to build {}", dir.display()),
+        };
+        consent(args, &question, cluster)?;
         // A node that was given a plan was named by the one that has told all.
         if self.agreed.is_none() {
             output.remark(&nodes.text());
         }
-        let watch = Stopwatch::start();
+        match self.carry_out(chosen, &subject, &planned, output, shutdown).await {
+            Err(error) if another_store_may_do_better(error.reason) => {
+                self.give_up(chosen, nodes, error, output).map(Some)
+            }
+            done => done.map(|()| None),
+        }
+    }
+
+    /// Decides everything before anybody is asked.
+    async fn plan(&self, dir: &Path, subject: &mut Subject, chosen: &Trusted) -> Result<Planned> {
+        let (args, cluster) = (self.args, self.opened.cluster());
+        let mut target = target(args, dir, self.agreed)?;
+        if let Some(node) = self.node {
+            target.server = target.server.or(node.here.line);
+        }
+        let members = members(args, self.node, self.agreed)?;
+        let plan = restore::plan(&subject.origin, target, members, token(args, self.agreed)?)?;
+        if let Some(node) = self.node {
+            node.check(&plan)?;
+            subject.node = node.lines(&plan).await?;
+        }
+        let agreed = self.agreed.cloned();
+        let agreed = agreed.unwrap_or_else(|| Agreed::new(cluster, chosen.id(), chosen.manifest_sha256, &plan));
+        let nodes = Nodes::new(self.cli, args, self.node.map(|node| &node.how), &plan, &agreed)?;
+        Ok(Planned { plan, agreed, nodes })
+    }
+
+    /// Builds the data dir and, in place, exchanges it; tells the end.
+    async fn carry_out(
+        &self,
+        chosen: &Trusted,
+        subject: &Subject,
+        planned: &Planned,
+        output: &Output,
+        shutdown: &Shutdown,
+    ) -> Result<()> {
+        let Planned { plan, agreed, nodes } = planned;
+        let (opened, cluster, watch) = (self.opened, self.opened.cluster(), Stopwatch::start());
+        let mut journal = self.node.map(|node| node.begin(plan, agreed, &subject.name)).transpose()?;
         let bar = Progress::new(output, "restore");
         let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
         let built = tokio::select! {
-            built = build(opened, chosen, &plan, output, &progress) => built,
-            () = shutdown.token().cancelled() => return Err(interrupted()),
+            built = build(opened, chosen, plan, output, &progress) => built,
+            () = shutdown.token().cancelled() => Err(interrupted()),
         };
         bar.finish();
-        let built = match built {
-            Err(error) if another_store_may_do_better(error.reason) => {
-                return self.give_up(chosen, &nodes, error, output).map(Some);
+        let built = built?;
+        let (text, document) = match (self.node, &mut journal) {
+            (Some(node), Some(journal)) => {
+                inplace::own(journal, &node.here)?;
+                inplace::built(journal)?;
+                journal.next = subject.next(plan, &built.counted);
+                journal.next.push(in_place::undo_or_keep(journal, &node.how));
+                journal.save(&node.here.journal_dir)?;
+                output.remark(&in_place::step(
+                    Stage::Building,
+                    &subject.built(&built, watch.seconds()),
+                    watch.seconds(),
+                ));
+                output.remark(&subject::remarks(&built));
+                let ended = in_place::run(&node.here, journal, self.args, output, shutdown).await?;
+                let mut document = subject.document(plan, Some(nodes), "restored", Some((&built, watch.seconds())));
+                subject::extend(&mut document["report"], &in_place::facts(journal, &ended, watch.seconds()));
+                document["plan"]["data_dir"] = serde_json::json!(node.here.server.data_dir);
+                (in_place::text(journal, watch.seconds()), document)
             }
-            built => built?,
+            _ => {
+                let done = Some((&built, watch.seconds()));
+                let document = subject.document(plan, Some(nodes), "restored", done);
+                (subject.report(plan, &built, watch.seconds()), document)
+            }
         };
-        let done = Some((&built, watch.seconds()));
-        let text = subject.report(&plan, &built, watch.seconds());
-        output.answer(CLOCK.now(), Some(cluster), subject.document(&plan, Some(&nodes), "restored", done), &text);
-        Ok(None)
+        output.answer(CLOCK.now(), Some(cluster), document, &text);
+        Ok(())
     }
 
     fn chosen(&self) -> Result<(&Trusted, Choice)> {
@@ -249,12 +340,13 @@ fn target(args: &RestoreArgs, dir: &Path, agreed: Option<&Agreed>) -> Result<Tar
 }
 
 /// `name=url,name=url`, several URLs of one member by repeating its name, as etcdutl takes them.
-fn members(args: &RestoreArgs, agreed: Option<&Agreed>) -> Result<Members> {
+fn members(args: &RestoreArgs, node: Option<&Node>, agreed: Option<&Agreed>) -> Result<Members> {
+    let known = args.name.clone().or_else(|| node.map(|node| node.here.server.name.clone()));
     if let Some(agreed) = agreed {
-        return Ok(Members::Agreed { name: args.name.clone(), initial_cluster: agreed.members() });
+        return Ok(Members::Agreed { name: known, initial_cluster: agreed.members() });
     }
-    let (Some(name), Some(cluster)) = (&args.name, &args.initial_cluster) else {
-        return Ok(Members::FromBackup { name: args.name.clone() });
+    let (Some(name), Some(cluster)) = (&known, &args.initial_cluster) else {
+        return Ok(Members::FromBackup { name: known });
     };
     let mut urls: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for part in cluster.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -288,7 +380,7 @@ fn token(args: &RestoreArgs, agreed: Option<&Agreed>) -> Result<String> {
 }
 
 /// Asks at the terminal for a word. No terminal and no `--yes` is a no.
-fn consent(args: &RestoreArgs, dir: &Path, word: &str, question: &str) -> Result<()> {
+fn consent(args: &RestoreArgs, question: &str, word: &str) -> Result<()> {
     if args.yes {
         return Ok(());
     }
@@ -301,7 +393,7 @@ fn consent(args: &RestoreArgs, dir: &Path, word: &str, question: &str) -> Result
         return Err(missing("there is no terminal to ask at"));
     };
     let mut ask = || -> std::io::Result<String> {
-        write!(terminal, "{question} to build {}: ", dir.display())?;
+        write!(terminal, "{question}: ")?;
         terminal.flush()?;
         let mut answer = String::new();
         std::io::BufReader::new(&terminal).read_line(&mut answer)?;

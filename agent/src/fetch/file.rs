@@ -89,16 +89,9 @@ impl SnapshotFile {
         Ok(SnapshotFile { path: path.to_owned(), kind, bytes: metadata.len(), file })
     }
 
-    /// Whether a running etcd has it open: then it changes while it is read. etcd locks the file that it works on.
+    /// Whether a running etcd has it open: then it changes while it is read.
     pub fn is_in_use(&self) -> bool {
-        use rustix::fs::{FlockOperation, flock};
-        let locked = flock(&self.file, FlockOperation::NonBlockingLockShared);
-        if locked.is_ok()
-            && let Err(error) = flock(&self.file, FlockOperation::Unlock)
-        {
-            tracing::debug!(%error, "a lock of our own could not be let go; it ends with this process");
-        }
-        locked == Err(rustix::io::Errno::WOULDBLOCK)
+        is_locked(&self.file)
     }
 
     /// The database and its trailer in order, or the database alone. `progress` is told how many bytes of the file have
@@ -171,4 +164,16 @@ impl Read for Told<'_> {
         (self.progress)(self.done)?;
         Ok(read)
     }
+}
+
+/// Whether an etcd works on this database: it holds a lock on the file.
+pub fn is_locked(file: &File) -> bool {
+    use rustix::fs::{FlockOperation, flock};
+    let locked = flock(file, FlockOperation::NonBlockingLockShared);
+    if locked.is_ok()
+        && let Err(error) = flock(file, FlockOperation::Unlock)
+    {
+        tracing::debug!(%error, "a lock of our own could not be let go; it ends with this process");
+    }
+    locked == Err(rustix::io::Errno::WOULDBLOCK)
 }

@@ -127,6 +127,11 @@ impl RestorePlan {
         self
     }
 
+    /// The id of the cluster that begins with it; the same on all of its nodes.
+    pub fn cluster_id(&self) -> u64 {
+        self.data.cluster_id
+    }
+
     /// The revision that the restored etcd begins with.
     pub fn first_revision(&self, origin: &Origin) -> i64 {
         let bump = self.target.bump.and_then(|bump| i64::try_from(bump).ok()).unwrap_or(0);

@@ -6,12 +6,28 @@ use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Args, Debug)]
+#[group(id = "named", args = ["name", "in_place"], multiple = true)]
 pub struct RestoreArgs {
     /// Which backup [default: the newest proven]
     pub backup: Option<String>,
     /// Where to build the data dir, absent or empty; without it only the plan is shown
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Exchange the data of this node's own etcd: stop it, swap, start it, wait until the cluster answers
+    #[arg(long, conflicts_with_all = ["data_dir", "from"])]
+    pub in_place: bool,
+    /// The manifest of etcd's static pod [default: kubeadm's, /etc/kubernetes/manifests/etcd.yaml]
+    #[arg(long, value_name = "FILE", conflicts_with = "unit")]
+    pub static_pod: Option<PathBuf>,
+    /// The systemd unit that starts etcd on this node, such as etcd.service
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Option<String>,
+    /// The most to wait for the old etcd's end, for the other nodes, for a majority
+    #[arg(long, value_name = "SPAN", default_value = "15m", value_parser = lifeboat_policy::span::parse)]
+    pub wait: std::time::Duration,
+    /// Take the last --in-place restore of this node back: the old data returns, the restored is kept aside
+    #[arg(long, conflicts_with_all = ["backup", "data_dir", "at", "revision", "plan", "from", "in_place"])]
+    pub undo: bool,
     /// The newest proven backup that was captured then or before
     #[arg(long, value_name = "TIME", value_parser = lifeboat_policy::moment::parse, conflicts_with = "backup")]
     pub at: Option<DateTime<Utc>>,
@@ -31,7 +47,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// The members, as etcdutl takes them: name=url,name=url [default: those of the backup]
-    #[arg(long, value_name = "NAME=URL,...", requires = "name")]
+    #[arg(long, value_name = "NAME=URL,...", requires = "named")]
     pub initial_cluster: Option<String>,
     /// The new cluster's token; the same on every member [default: a new one]
     #[arg(long, value_name = "TOKEN", conflicts_with = "plan")]

@@ -27,7 +27,7 @@ pub(super) async fn restore(
 ) -> Result<()> {
     let file = open(path)?;
     let origin = Origin::of_file(&file)?;
-    let plan = restore::plan(&origin, target(args, dir, None)?, members(args, None)?, token(args, None)?)?;
+    let plan = restore::plan(&origin, target(args, dir, None)?, members(args, None, None)?, token(args, None)?)?;
     let subject = Subject::of_file(&file, origin);
     if args.dry_run {
         let text = subject.describe(&plan);
@@ -36,7 +36,7 @@ pub(super) async fn restore(
     }
     output.remark(&subject.describe(&plan));
     unsigned(path, args)?;
-    consent(args, dir, "restore", "Type restore")?;
+    consent(args, &format!("Type restore to build {}", dir.display()), "restore")?;
     let watch = Stopwatch::start();
     let built = build(file, plan.clone(), output, shutdown).await?;
     let done = Some((&built, watch.seconds()));
@@ -131,6 +131,7 @@ impl Subject {
             fields,
             origin,
             keys: String::new(),
+            node: Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::args::{Cli, RestoreArgs};
 use crate::error::Result;
+use crate::inplace::How;
 use crate::restore::{Agreed, RestorePlan};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -13,10 +14,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub fn new(cli: &Cli, args: &RestoreArgs, plan: &RestorePlan, agreed: &Agreed) -> Result<Nodes> {
+    /// `how` says what starts etcd, where that one's data is exchanged in place.
+    pub fn new(cli: &Cli, args: &RestoreArgs, how: Option<&How>, plan: &RestorePlan, agreed: &Agreed) -> Result<Nodes> {
         let text = agreed.to_text()?;
         let others = plan.members.iter().filter(|member| member.name != plan.name);
-        let command = |name: &String| (name.clone(), command(cli, args, plan, name, &text));
+        let command = |name: &String| (name.clone(), command(cli, args, how, plan, name, &text));
         Ok(Nodes { others: others.map(|member| command(&member.name)).collect(), plan: text })
     }
 
@@ -29,8 +31,8 @@ impl Nodes {
         if self.others.is_empty() {
             return String::new();
         }
-        let names: Vec<&str> = self.others.iter().map(|(name, _)| name.as_str()).collect();
-        let mut text = format!("Now also run on {}, in any order, without waiting:\n", names.join(", "));
+        let names: Vec<String> = self.others.iter().map(|(name, _)| name.clone()).collect();
+        let mut text = format!("Now also run on {}, in any order, without waiting:\n", joined(&names));
         for (name, command) in &self.others {
             text.push_str(&format!("  {name}:  {command}\n"));
         }
@@ -44,8 +46,17 @@ impl Nodes {
     }
 }
 
+/// `cp-1, cp-2 and cp-3`.
+pub(super) fn joined(names: &[String]) -> String {
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        Some((only, _)) => only.clone(),
+        None => String::new(),
+    }
+}
+
 /// As this node was called, but for that node and with the plan in place of what decided it.
-fn command(cli: &Cli, args: &RestoreArgs, plan: &RestorePlan, name: &str, text: &str) -> String {
+fn command(cli: &Cli, args: &RestoreArgs, how: Option<&How>, plan: &RestorePlan, name: &str, text: &str) -> String {
     let mut words = vec!["lifeboat".to_owned(), "restore".to_owned()];
     let mut flag = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
     let file = |path: &Path| path.display().to_string();
@@ -61,14 +72,20 @@ fn command(cli: &Cli, args: &RestoreArgs, plan: &RestorePlan, name: &str, text: 
     store.trust.iter().for_each(|key| flag("--trust", key));
     store.identity.identity.iter().for_each(|identity| flag("--identity", identity));
     store.identity.passphrase_file.iter().for_each(|path| flag("--passphrase-file", &file(path)));
-    flag("--data-dir", &file(&plan.target.dir));
+    if how.is_none() {
+        flag("--data-dir", &file(&plan.target.dir));
+        flag("--name", name);
+    }
     args.etcd_version.iter().for_each(|version| flag("--etcd-version", &version.to_string()));
     if args.allow.contains(&super::AllowWord::Unverified) {
         flag("--allow", "unverified");
     }
-    flag("--name", name);
     flag("--plan", text);
     words.extend(args.compact_file.then(|| "--compact-file".to_owned()));
+    if let Some(how) = how {
+        words.insert(2, "--in-place".to_owned());
+        words.extend(how.words());
+    }
     words.join(" ")
 }
 

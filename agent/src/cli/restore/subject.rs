@@ -29,6 +29,8 @@ pub(super) struct Subject {
     pub origin: Origin,
     /// The keys of encryption at rest that the API servers will need.
     pub keys: String,
+    /// What is said of this node, where its etcd's data is exchanged in place.
+    pub node: Vec<(&'static str, String)>,
 }
 
 /// What is counted on the way: how much Kubernetes there is, for what is to be looked at afterwards.
@@ -76,6 +78,7 @@ pub(super) fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverif
         }),
         origin: Origin::of_manifest(manifest),
         keys,
+        node: Vec::new(),
     }
 }
 
@@ -125,7 +128,10 @@ impl Subject {
     pub fn describe(&self, plan: &RestorePlan) -> String {
         let mut text = self.lines();
         let mut put = |name: &str, what: &str| text.push_str(&line(name, what));
-        put("member", &plan.name);
+        match self.node.is_empty() {
+            true => put("member", &plan.name),
+            false => self.node.iter().for_each(|(name, what)| put(name, what)),
+        }
         let members: Vec<String> =
             plan.members.iter().map(|m| format!("{} {}", m.name, m.peer_urls.join(" "))).collect();
         put("members", &format!("{}; cluster token {}", members.join(", "), plan.token));
@@ -138,7 +144,9 @@ impl Subject {
         }
         let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
         let anew = if plan.target.compact_file { "; the database is written anew without free pages" } else { "" };
-        put("data", &format!("{}: needs {needed}, {free} free{anew}", plan.target.dir.display()));
+        let kept =
+            if self.node.is_empty() { "" } else { "; built there first, then exchanged, and the old one is kept" };
+        put("data", &format!("{}: needs {needed}, {free} free{anew}{kept}", plan.target.dir.display()));
         let revision = match plan.target.bump {
             Some(_) => format!("continues at {}, so watchers list afresh", grouped(plan.first_revision(&self.origin))),
             None => format!(
@@ -152,23 +160,7 @@ impl Subject {
     }
 
     pub fn report(&self, plan: &RestorePlan, built: &Built, seconds: f64) -> String {
-        let mut remarks = String::new();
-        if built.committed.dropped_alarms > 0 {
-            remarks.push_str(&format!("  {} alarms of the old cluster were cleared\n", built.committed.dropped_alarms));
-        }
-        if built.committed.dropped_downgrade {
-            remarks.push_str("  a downgrade that the old cluster had begun was called off\n");
-        }
-        if built.report.dangling_leases > 0 {
-            // Not of our making: the source cluster has it too. etcd serves such a key, but ends at the first put that
-            // keeps its lease, and again at every start after that.
-            remarks.push_str(&format!(
-                "  WARNING: {} keys name a lease that does not exist, as in the source cluster. Write these keys anew, without\n  \
-                 --ignore-lease, before anything else does: leases {}\n",
-                built.report.dangling_leases,
-                built.report.dangling_lease_ids.iter().map(|id| format!("{id:x}")).collect::<Vec<_>>().join(", ")
-            ));
-        }
+        let remarks = remarks(built);
         let rate = size((self.origin.db_bytes as f64 / seconds.max(0.001)) as u64);
         let mut text = format!(
             "RESTORED {} in {}: {} keys, {} at {rate}/s, revision {}\n{remarks}\nNext\n",
@@ -184,10 +176,20 @@ impl Subject {
         text
     }
 
+    /// What the build gave, in one line.
+    pub fn built(&self, built: &Built, seconds: f64) -> String {
+        let rate = size((self.origin.db_bytes as f64 / seconds.max(0.001)) as u64);
+        format!("{}, {rate}/s, {} keys; tree sound", size(self.origin.db_bytes), built.report.keys)
+    }
+
     /// What is left for a person, from what was found in the backup.
-    fn next(&self, plan: &RestorePlan, counted: &Counted) -> Vec<String> {
-        let mut steps = vec![format!("start etcd with --name {} --data-dir {}", plan.name, plan.target.dir.display())];
-        if plan.members.len() > 1 {
+    pub fn next(&self, plan: &RestorePlan, counted: &Counted) -> Vec<String> {
+        let mut steps = Vec::new();
+        let in_place = !self.node.is_empty();
+        if !in_place {
+            steps.push(format!("start etcd with --name {} --data-dir {}", plan.name, plan.target.dir.display()));
+        }
+        if plan.members.len() > 1 && !in_place {
             let others: Vec<&str> =
                 plan.members.iter().map(|member| member.name.as_str()).filter(|name| *name != plan.name).collect();
             steps.push(format!("the same on {}: a majority must run before any of them answers", others.join(", ")));
@@ -252,11 +254,33 @@ impl Subject {
     }
 }
 
+/// What was noticed while it was built.
+pub(super) fn remarks(built: &Built) -> String {
+    let mut remarks = String::new();
+    if built.committed.dropped_alarms > 0 {
+        remarks.push_str(&format!("  {} alarms of the old cluster were cleared\n", built.committed.dropped_alarms));
+    }
+    if built.committed.dropped_downgrade {
+        remarks.push_str("  a downgrade that the old cluster had begun was called off\n");
+    }
+    if built.report.dangling_leases > 0 {
+        // Not of our making: the source cluster has it too. etcd serves such a key, but ends at the first put that
+        // keeps its lease, and again at every start after that.
+        remarks.push_str(&format!(
+            "  WARNING: {} keys name a lease that does not exist, as in the source cluster. Write these keys anew, without\n  \
+             --ignore-lease, before anything else does: leases {}\n",
+            built.report.dangling_leases,
+            built.report.dangling_lease_ids.iter().map(|id| format!("{id:x}")).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    remarks
+}
+
 fn line(name: &str, what: &str) -> String {
     format!("  {name:9} {what}\n")
 }
 
-fn extend(planned: &mut Value, fields: &Value) {
+pub(super) fn extend(planned: &mut Value, fields: &Value) {
     if let (Value::Object(planned), Value::Object(fields)) = (planned, fields) {
         planned.extend(fields.clone());
     }
