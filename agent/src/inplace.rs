@@ -132,6 +132,20 @@ pub struct Here {
     owner: Option<(u32, u32)>,
 }
 
+impl Here {
+    /// How far the data here is beyond this revision, as far as it can be read: a later restore from the same backup must
+    /// not begin at revisions that watchers of the one before have seen.
+    pub fn ahead_of(&self, revision: i64) -> u64 {
+        let path = self.server.data_dir.join("member/snap/db");
+        let read = || -> Option<i64> {
+            let file = std::fs::File::open(&path).ok()?;
+            // Of a database in use a page may change under the reading; then it is not known, which is no harm.
+            Some(etcdfile::Database::open(&file).ok()?.revision())
+        };
+        read().map_or(0, |here| u64::try_from(here.saturating_sub(revision)).unwrap_or(0))
+    }
+}
+
 /// Gives what was built the owner of the old data dir, or the one that the manifest names, and the old one's mode.
 pub fn own(journal: &Journal, here: &Here) -> Result<()> {
     let built = journal.swap.to_build(&journal.data_dir);

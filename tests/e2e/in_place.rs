@@ -1,6 +1,7 @@
 //! Restores that exchange the data of a running machine's own etcd, and take it back. Here systemd starts etcd; static pods
 //! are tests/cluster's.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use lifeboat_tests::binary::{Lifeboat, Ran};
 use lifeboat_tests::pki::{Pki, TlsFiles};
 use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
 use lifeboat_tests::server::Server;
+use lifeboat_tests::tools;
 use lifeboat_tests::units::Units;
 use lifeboat_tests::world::{World, refs};
 use serde_json::{Value, json};
@@ -247,4 +249,68 @@ fn what_cannot_be_exchanged_is_refused_before_anything_is_stopped() {
     std::fs::create_dir(&name).unwrap();
     std::fs::write(Path::new(&name).join("x"), "").unwrap();
     refused(&[], 7, ".new is not empty");
+}
+
+/// What changes a disk or its names, and so what a kill can come between.
+const CALLS: [&str; 3] = ["rename,renameat2", "fsync", "mkdir"];
+
+/// A run that is killed at the nth of these calls; whether it was.
+fn kill_at(ground: &Ground, calls: &str, nth: usize, words: &[&str]) -> bool {
+    let flags = ground.world.flags();
+    let store = if words.contains(&"--undo") { Vec::new() } else { refs(&flags) };
+    let inject = format!("inject={calls}:signal=KILL:when={nth}");
+    let ran = std::process::Command::new(tools::strace())
+        // Its threads, and not what they start: an etcd lives on.
+        .args(["-f", "-b", "execve", "-qqq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &inject])
+        .arg(lifeboat_tests::binary::path())
+        .args(["restore", "--unit", UNIT, "--yes"])
+        .args(words)
+        .args(store)
+        .env("PATH", ground.machines[0].search_path())
+        .output()
+        .expect("strace starts");
+    match (ran.status.code(), ran.status.signal()) {
+        (Some(0), _) => false,
+        (_, Some(9)) => true,
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(&ran.stderr)),
+    }
+}
+
+#[test]
+fn killed_at_any_step_of_an_exchange_or_its_undoing_one_world_is_whole_and_a_rerun_finishes() {
+    let ground = Ground::new(Etcd::V3_6, 1, None);
+    ground.start();
+    let step = if std::env::var_os("LIFEBOAT_FULL").is_some() { 1 } else { 5 };
+    let mut kills = 0;
+    for calls in CALLS {
+        for words in [&["--in-place"][..], &["--undo"]] {
+            for nth in (1..).step_by(step) {
+                if words == ["--undo"] {
+                    ground.in_place(0, &[]).expect_code(0);
+                }
+                let killed = kill_at(&ground, calls, nth, words);
+                kills += usize::from(killed);
+                let db = ground.data(0).join("member/snap/db");
+                assert!(db.is_file(), "killed at {calls} {nth} of {words:?}, and there is no data");
+                if killed {
+                    let again = ground.restore(0, words).run();
+                    let was_done = again.stdout.contains("undone already");
+                    assert!(
+                        again.code == Some(0) || was_done,
+                        "killed at {calls} {nth} of {words:?}:\n{}",
+                        again.stderr
+                    );
+                }
+                if words == ["--in-place"] {
+                    ground.is_restored();
+                    ground.restore(0, &["--undo"]).run().expect_code(0);
+                }
+                ground.is_old();
+                if !killed {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(kills > 5, "only {kills} runs were killed: nothing was swept");
 }

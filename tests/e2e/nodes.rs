@@ -143,9 +143,7 @@ fn without_a_target_there_is_the_plan_and_what_to_type() {
     let world = World::backed_up();
     let before = world.objects();
     let shown = world.run(&["restore"]).expect_code(0).stdout;
-    for words in
-        ["PLAN (nothing has been changed)", "the newest proven", "To build a data dir", "--data-dir /var/lib/etcd"]
-    {
+    for words in ["PLAN (nothing has been changed)", "the newest proven", "--in-place ", "--data-dir /var/lib/etcd"] {
         assert!(shown.contains(words), "{words} is missing in:\n{shown}");
     }
     let document = world.json(&["restore"]);

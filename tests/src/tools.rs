@@ -39,6 +39,11 @@ pub fn zstd() -> PathBuf {
     tool("zstd")
 }
 
+/// Ends a process at a chosen system call.
+pub fn strace() -> PathBuf {
+    tool("strace")
+}
+
 /// Stock minisign, which must verify what Lifeboat signs.
 pub fn minisign() -> PathBuf {
     tool("minisign")

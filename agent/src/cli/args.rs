@@ -22,7 +22,7 @@ Everyday
   backup        One backup now, in the foreground
   prove         Test-restore from the store and record the verdict
 Outage
-  restore       Build a data dir that etcd starts from
+  restore       Exchange the data of this node's etcd, or build a data dir that etcd starts from
   inspect       What a snapshot file is, plain or sealed, and whether it is sound
 Upkeep
   prune         The retention plan with reasons; acts only with --apply
@@ -45,7 +45,7 @@ Setup
 const AFTER: &str = "\
 In an outage, with nothing but this binary, the store and a key:
   lifeboat restore --store s3://backups/etcd --identity recovery.key \\
-    --trust backup=backup.sign.pub --trust prove=prove.sign.pub --data-dir /var/lib/etcd
+    --trust backup=backup.sign.pub --trust prove=prove.sign.pub --in-place
 
 Environment: LIFEBOAT_CONFIG names the config; other variables override one field each: lifeboat run --help";
 
@@ -108,9 +108,11 @@ pub enum Command {
     /// Test-restore a backup from the store and record the verdict
     #[command(after_help = "Example: lifeboat prove latest --level booted")]
     Prove(ProveArgs),
-    /// Build a data dir that etcd starts from
+    /// Exchange the data of this node's etcd for a backup, or build a data dir
     #[command(
         after_help = "Example: lifeboat restore                                shows the plan and what to type\n         \
+        lifeboat restore --in-place --identity recovery.key    exchanges the data of this node's etcd, waits for all nodes\n         \
+        lifeboat restore --undo                         takes that back\n         \
         lifeboat restore --identity recovery.key --data-dir /var/lib/etcd\n         \
         lifeboat restore --at 2026-11-23T02:00:00Z --allow older --data-dir /var/lib/etcd\n\n\
         Of several nodes the first prints the command for each of the others: it carries the plan, lbp1:..., that makes\n\

@@ -14,7 +14,7 @@ use crate::catalog::Trusted;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
-use crate::inplace::{self, Stage};
+use crate::inplace::{self, How, Stage};
 use crate::restore::{self, Agreed, Asking, Built, Members, RestorePlan, Target};
 use crate::scratch;
 use etcdfile::MemberSpec;
@@ -151,9 +151,12 @@ impl One<'_> {
     /// Decides everything before anybody is asked.
     async fn plan(&self, dir: &Path, subject: &mut Subject, chosen: &Trusted) -> Result<Planned> {
         let (args, cluster) = (self.args, self.opened.cluster());
-        let mut target = target(args, dir, self.agreed)?;
+        let ahead = self.node.map_or(Ok(0), |node| node.ahead_of(subject.origin.revision))?;
+        let mut target = target(args, dir, ahead, self.agreed)?;
         if let Some(node) = self.node {
             target.server = target.server.or(node.here.line);
+            subject.data_dir = Some(node.here.server.data_dir.clone());
+            subject.api_server = matches!(node.how, How::StaticPod { .. });
         }
         let members = members(args, self.node, self.agreed)?;
         let plan = restore::plan(&subject.origin, target, members, token(args, self.agreed)?)?;
@@ -178,7 +181,7 @@ impl One<'_> {
     ) -> Result<()> {
         let Planned { plan, agreed, nodes } = planned;
         let (opened, cluster, watch) = (self.opened, self.opened.cluster(), Stopwatch::start());
-        let mut journal = self.node.map(|node| node.begin(plan, agreed, &subject.name)).transpose()?;
+        let mut journal = self.node.map(|node| node.begin(plan, agreed, subject)).transpose()?;
         let bar = Progress::new(output, "restore");
         let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
         let built = tokio::select! {
@@ -333,9 +336,10 @@ fn refused(refusal: Refusal) -> Error {
     Error::new(reason, refusal.text).hint(refusal.hint)
 }
 
-fn target(args: &RestoreArgs, dir: &Path, agreed: Option<&Agreed>) -> Result<Target> {
+/// `ahead`: how far beyond the backup the cluster has been.
+fn target(args: &RestoreArgs, dir: &Path, ahead: u64, agreed: Option<&Agreed>) -> Result<Target> {
     let dir = std::path::absolute(dir).map_err(|source| Error::io("find", dir.display(), source))?;
-    let bump = agreed.map_or(args.bump(), |agreed| agreed.bump);
+    let bump = agreed.map_or(args.bump(ahead), |agreed| agreed.bump);
     Ok(Target { dir, bump, compact_file: args.compact_file, server: args.etcd_version })
 }
 

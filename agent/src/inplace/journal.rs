@@ -64,6 +64,8 @@ pub struct Journal {
     pub swap: Swap,
     /// Of the restored cluster, as etcd prints it.
     pub cluster_id: String,
+    /// What the restored cluster begins with.
+    pub first_revision: i64,
     pub peers: Vec<Peer>,
     /// What is left for a person when it is done.
     pub next: Vec<String>,
@@ -79,6 +81,7 @@ pub struct Begun<'a> {
     pub plan: &'a str,
     pub name: &'a str,
     pub cluster_id: u64,
+    pub first_revision: i64,
     pub peers: Vec<Peer>,
     pub swap: Swap,
 }
@@ -97,6 +100,7 @@ impl Journal {
             data_dir: data_dir.to_path_buf(),
             swap: begun.swap,
             cluster_id: format!("{:x}", begun.cluster_id),
+            first_revision: begun.first_revision,
             peers: begun.peers,
             next: Vec::new(),
             undoing: false,

@@ -18,17 +18,10 @@ const USUAL: [&str; 3] = ["/run/containerd/containerd.sock", "/run/crio/crio.soc
 /// Beyond the grace of the container itself.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const RUNNING: i32 = 1;
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct State {
-    #[prost(int32, tag = "1")]
-    state: i32,
-}
+const EXITED: i32 = 2;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Filter {
-    #[prost(message, optional, tag = "2")]
-    state: Option<State>,
     #[prost(map = "string, string", tag = "4")]
     labels: HashMap<String, String>,
 }
@@ -43,6 +36,8 @@ struct List {
 struct Container {
     #[prost(string, tag = "1")]
     id: String,
+    #[prost(int32, tag = "6")]
+    state: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -61,7 +56,13 @@ struct Stop {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Stopped {}
+struct Remove {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Nothing {}
 
 /// The socket that this node's kubelet uses.
 pub fn socket() -> Option<PathBuf> {
@@ -79,21 +80,34 @@ fn endpoint(text: &str) -> Option<PathBuf> {
     (!path.is_empty()).then(|| PathBuf::from(path))
 }
 
-/// Stops the running containers of that name in kube-system; tells how many there were.
-pub async fn stop(socket: &Path, container: &str, grace: Duration) -> Result<usize> {
+/// Stops the running containers of that name in kube-system.
+pub async fn stop(socket: &Path, container: &str, grace: Duration) -> Result<()> {
     let channel = connect(socket).await?;
+    let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+    for Container { id, .. } in list(socket, &channel, container).await?.into_iter().filter(|c| c.state == RUNNING) {
+        let stop = Stop { id, timeout };
+        let _: Nothing = call(socket, &channel, "StopContainer", stop, grace + ANSWER_WITHIN).await?;
+    }
+    Ok(())
+}
+
+/// Removes the dead containers of that name, not their logs: after an hour's outage the kubelet would wait five minutes
+/// before it starts one anew that it remembers to have failed so often.
+pub async fn forget(socket: &Path, container: &str) -> Result<()> {
+    let channel = connect(socket).await?;
+    for Container { id, .. } in list(socket, &channel, container).await?.into_iter().filter(|c| c.state == EXITED) {
+        let _: Nothing = call(socket, &channel, "RemoveContainer", Remove { id }, ANSWER_WITHIN).await?;
+    }
+    Ok(())
+}
+
+async fn list(socket: &Path, channel: &Channel, container: &str) -> Result<Vec<Container>> {
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let labels =
         [label("io.kubernetes.pod.namespace", "kube-system"), label("io.kubernetes.container.name", container)];
-    let filter = Filter { state: Some(State { state: RUNNING }), labels: labels.into_iter().collect() };
-    let list = List { filter: Some(filter) };
-    let listed: Listed = call(socket, &channel, "ListContainers", list, ANSWER_WITHIN).await?;
-    let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
-    for Container { id } in &listed.containers {
-        let stop = Stop { id: id.clone(), timeout };
-        let _: Stopped = call(socket, &channel, "StopContainer", stop, grace + ANSWER_WITHIN).await?;
-    }
-    Ok(listed.containers.len())
+    let list = List { filter: Some(Filter { labels: labels.into_iter().collect() }) };
+    let listed: Listed = call(socket, channel, "ListContainers", list, ANSWER_WITHIN).await?;
+    Ok(listed.containers)
 }
 
 async fn connect(socket: &Path) -> Result<Channel> {

@@ -93,7 +93,7 @@ impl Steps<'_> {
             self.end("etcd", ETCD_GRACE).await;
         }
         while let Some(sign) = self.sign_of_life().await? {
-            self.wait_for(Stage::Stopping, &watch, format!("the old etcd to end: {sign}"), || {
+            self.wait_for(Stage::Stopping, &watch, format!("the old etcd still runs: {sign}"), || {
                 Error::new(Reason::HostIo, format!("the old etcd does not end: {sign}"))
                     .hint("end it by hand and run this again: it goes on; or go back with `lifeboat restore --undo`")
             })?;
@@ -129,7 +129,7 @@ impl Steps<'_> {
     /// Ends a container of this node; where the runtime cannot be asked, the kubelet does it, only later.
     async fn end(&self, container: &str, grace: Duration) {
         let ended = match runtime::socket() {
-            Some(socket) => runtime::stop(&socket, container, grace).await.map(drop),
+            Some(socket) => runtime::stop(&socket, container, grace).await,
             None => Err(Error::new(Reason::HostIo, "no container runtime was found")),
         };
         if let Err(error) = ended {
@@ -173,7 +173,7 @@ impl Steps<'_> {
         let aside = old.join("member/snap/db");
         let aside = if aside.exists() { aside } else { old.join("snap/db") };
         while gone::is_locked(&aside)? {
-            self.wait_for(Stage::Starting, &watch, "the etcd on the old data to end".to_owned(), || {
+            self.wait_for(Stage::Starting, &watch, "an etcd still runs on the old data".to_owned(), || {
                 Error::new(Reason::HostIo, format!("an etcd runs on {}", aside.display()))
                     .hint("end it and run this again: it goes on")
             })?;
@@ -190,6 +190,13 @@ impl Steps<'_> {
         match &self.journal.how {
             How::StaticPod { manifest } => {
                 self.end("kube-apiserver", API_GRACE).await;
+                for container in ["etcd", "kube-apiserver"] {
+                    if let Some(socket) = runtime::socket()
+                        && let Err(error) = runtime::forget(&socket, container).await
+                    {
+                        (self.tell)(Told::Warning(format!("{container} may start late: {error}")));
+                    }
+                }
                 if let Some(parked) = self.journal.how.parked().filter(|parked| parked.exists()) {
                     rename(&parked, manifest)?;
                 }
@@ -252,7 +259,7 @@ impl Steps<'_> {
     async fn api_ready(&self) -> Result<Option<bool>> {
         let How::StaticPod { manifest } = &self.journal.how else { return Ok(None) };
         let Some((url, ca_file)) = apiserver::find(manifest) else { return Ok(None) };
-        self.say(Stage::Waiting, "the API server to be ready".to_owned());
+        self.say(Stage::Waiting, "kube-apiserver is not ready yet".to_owned());
         let ready = peers::ready(&url, &ca_file, API_WITHIN.min(self.wait)).await?;
         if !ready {
             (self.tell)(Told::Warning(format!(

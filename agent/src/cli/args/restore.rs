@@ -55,9 +55,10 @@ pub struct RestoreArgs {
     /// This member's peer URLs; must be those in --initial-cluster
     #[arg(long, value_name = "URL,...", requires = "initial_cluster")]
     pub initial_advertise_peer_urls: Option<String>,
-    /// Continue at the backup's revision plus N, the history before it compacted
-    #[arg(long, value_name = "N", default_value_t = crate::restore::DEFAULT_BUMP)]
-    pub bump: u64,
+    /// Continue at the backup's revision plus N, the history before it compacted [default: 1000000000, and in place more
+    /// where the old data here is that far ahead]
+    #[arg(long, value_name = "N")]
+    pub bump: Option<u64>,
     /// Continue at the backup's own revision; old watchers may believe a stale world
     #[arg(long, conflicts_with = "bump")]
     pub no_bump: bool,
@@ -79,9 +80,11 @@ pub struct RestoreArgs {
 }
 
 impl RestoreArgs {
-    /// What is added to the revision.
-    pub fn bump(&self) -> Option<u64> {
-        (!self.no_bump).then_some(self.bump)
+    /// What is added to the revision, where the least that nobody has seen yet is `ahead` of it.
+    pub fn bump(&self, ahead: u64) -> Option<u64> {
+        let usual = crate::restore::DEFAULT_BUMP;
+        let enough = if ahead < usual / 2 { usual } else { ahead.saturating_add(usual) };
+        (!self.no_bump).then(|| self.bump.unwrap_or(enough))
     }
 }
 

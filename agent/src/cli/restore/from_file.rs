@@ -27,7 +27,7 @@ pub(super) async fn restore(
 ) -> Result<()> {
     let file = open(path)?;
     let origin = Origin::of_file(&file)?;
-    let plan = restore::plan(&origin, target(args, dir, None)?, members(args, None, None)?, token(args, None)?)?;
+    let plan = restore::plan(&origin, target(args, dir, 0, None)?, members(args, None, None)?, token(args, None)?)?;
     let subject = Subject::of_file(&file, origin);
     if args.dry_run {
         let text = subject.describe(&plan);
@@ -132,6 +132,8 @@ impl Subject {
             origin,
             keys: String::new(),
             node: Vec::new(),
+            data_dir: None,
+            api_server: false,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::super::open::CLOCK;
 use super::super::output::{Output, count};
-use super::entry;
 use super::nodes::joined;
+use super::{Subject, entry};
 use crate::cli::args::RestoreArgs;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
@@ -62,24 +62,21 @@ impl Node {
         let version = self.here.version.as_ref().map_or_else(String::new, |version| format!(", etcd {version}"));
         let mut lines = vec![("node", format!("{}, {}{version}", self.here.server.name, self.how.describe()))];
         let restored = format!("{:x}", plan.cluster_id());
-        let (mut silent, mut seen) = (Vec::new(), Vec::new());
+        let (mut silent, mut back, mut old, mut seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for peer in peers(plan) {
             match inplace::look(&peer, &self.here.server.peer_tls).await? {
                 Sight::Silent => silent.push(peer.name),
-                Sight::Serves(id) if id == restored => {
-                    seen.push(format!("{} runs the restored cluster already", peer.name))
-                }
-                Sight::Serves(_) => {
-                    seen.push(format!("{} still runs the old cluster: etcd here starts only after it", peer.name))
-                }
+                Sight::Serves(id) if id == restored => back.push(peer.name),
+                Sight::Serves(_) => old.push(peer.name),
                 Sight::Unclear(what) => seen.push(format!("{} cannot be told: {what}", peer.name)),
             }
         }
-        if !silent.is_empty() {
-            seen.insert(
-                0,
-                format!("{} {} not answer: good", joined(&silent), if silent.len() == 1 { "does" } else { "do" }),
-            );
+        for (names, said) in [
+            (silent, "silent: good"),
+            (back, "in the restored cluster already: good"),
+            (old, "still in the old cluster: etcd here stays stopped until the command has run there too"),
+        ] {
+            seen.extend((!names.is_empty()).then(|| format!("{} {said}", joined(&names))));
         }
         lines.extend((!seen.is_empty()).then(|| ("peers", seen.join("; "))));
         lines.push(("stops", self.how.stops().to_owned()));
@@ -102,17 +99,25 @@ impl Node {
         }
     }
 
-    pub fn begin(&self, plan: &RestorePlan, agreed: &Agreed, subject: &str) -> Result<Journal> {
+    /// How far beyond this revision watchers may have seen this cluster: by the data here, and by the restore before.
+    pub fn ahead_of(&self, revision: i64) -> Result<u64> {
+        let last = Journal::read(&self.here.journal_dir)?.map_or(0, |last| last.first_revision);
+        let last = u64::try_from(last.saturating_sub(revision)).unwrap_or(0);
+        Ok(self.here.ahead_of(revision).max(last))
+    }
+
+    pub fn begin(&self, plan: &RestorePlan, agreed: &Agreed, subject: &Subject) -> Result<Journal> {
         if let Some(last) = Journal::read(&self.here.journal_dir)?.filter(|last| last.stage == Stage::Done) {
             last.archive(&self.here.journal_dir)?;
         }
         let begun = Begun {
-            subject,
+            subject: &subject.name,
             cluster: &agreed.cluster,
             backup: &agreed.backup.to_string(),
             plan: &agreed.to_text()?,
             name: &plan.name,
             cluster_id: plan.cluster_id(),
+            first_revision: plan.first_revision(&subject.origin),
             peers: peers(plan),
             swap: self.swap.clone(),
         };
@@ -168,7 +173,7 @@ pub(super) async fn run(
         Told::Waits(stage, what) => {
             // Once for each: what is waited for may take turns.
             let mut told = waits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let line = format!("  {:7} waiting for {what}\n", stage.name());
+            let line = format!("  {:7} waiting: {what}\n", stage.name());
             if told.insert(line.clone()) {
                 output.remark(&line);
             }

@@ -15,6 +15,7 @@ use lifeboat_policy::choice::Choice;
 use lifeboat_policy::id::BackupId;
 use lifeboat_policy::span;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A backup of a store, or a file; as the plan and the answer name it.
@@ -31,6 +32,9 @@ pub(super) struct Subject {
     pub keys: String,
     /// What is said of this node, where its etcd's data is exchanged in place.
     pub node: Vec<(&'static str, String)>,
+    pub data_dir: Option<PathBuf>,
+    /// Whether this node's API server is started anew with it.
+    pub api_server: bool,
 }
 
 /// What is counted on the way: how much Kubernetes there is, for what is to be looked at afterwards.
@@ -79,6 +83,8 @@ pub(super) fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverif
         origin: Origin::of_manifest(manifest),
         keys,
         node: Vec::new(),
+        data_dir: None,
+        api_server: false,
     }
 }
 
@@ -110,11 +116,15 @@ impl Subject {
         let members: Vec<String> = self.origin.members.iter().map(|member| member.name.clone()).collect();
         text.push_str(&line("members", &members.join(", ")));
         let each = if members.len() > 1 { ", on one member; it prints the command for each of the others" } else { "" };
-        text.push_str(&format!(
-            "\nTo build a data dir that etcd starts from{each}:\n  lifeboat restore {} --data-dir /var/lib/etcd   (with what you gave \
-             just now; stop etcd and move the old data dir aside first)\n",
-            id.short(6)
-        ));
+        let id = id.short(6);
+        let ways = [
+            ("--in-place              ", "exchanges the data of this node's etcd: stops, swaps, starts, waits"),
+            ("--data-dir /var/lib/etcd", "builds a data dir and touches nothing else; move the old one aside first"),
+        ];
+        text.push_str(&format!("\nWith what you gave just now{each}:\n"));
+        for (flags, what) in ways {
+            text.push_str(&format!("  lifeboat restore {id} {flags}   {what}\n"));
+        }
         text
     }
 
@@ -144,9 +154,14 @@ impl Subject {
         }
         let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
         let anew = if plan.target.compact_file { "; the database is written anew without free pages" } else { "" };
-        let kept =
-            if self.node.is_empty() { "" } else { "; built there first, then exchanged, and the old one is kept" };
-        put("data", &format!("{}: needs {needed}, {free} free{anew}{kept}", plan.target.dir.display()));
+        let data = match &self.data_dir {
+            Some(dir) => {
+                let how = "built beside it, then exchanged; the old one is kept";
+                format!("{}: needs {needed}, {free} free; {how}{anew}", dir.display())
+            }
+            None => format!("{}: needs {needed}, {free} free{anew}", plan.target.dir.display()),
+        };
+        put("data", &data);
         let revision = match plan.target.bump {
             Some(_) => format!("continues at {}, so watchers list afresh", grouped(plan.first_revision(&self.origin))),
             None => format!(
@@ -201,13 +216,21 @@ impl Subject {
                 let what = "before kube-apiserver starts: its --encryption-provider-config must hold key";
                 steps.push(format!("{what} {}", self.keys));
             }
-            let anew = if plan.target.bump.is_some() {
-                "kube-apiserver if it ran meanwhile: it lists afresh, and so does all that watches it"
-            } else {
-                "kube-apiserver, kube-controller-manager, kube-scheduler and every kubelet: the revision goes on where it \
-                 ended, so they may believe a world that is gone"
+            let anew = match (plan.target.bump.is_some(), self.api_server) {
+                (true, true) => None,
+                (true, false) => {
+                    Some("kube-apiserver if it ran meanwhile: it lists afresh, and so does all that watches it")
+                }
+                (false, true) => Some(
+                    "kube-controller-manager, kube-scheduler and every kubelet: the revision goes on where it ended, so they \
+                     may believe a world that is gone",
+                ),
+                (false, false) => Some(
+                    "kube-apiserver, kube-controller-manager, kube-scheduler and every kubelet: the revision goes on where it \
+                     ended, so they may believe a world that is gone",
+                ),
             };
-            steps.push(format!("restart {anew}"));
+            steps.extend(anew.map(|anew| format!("restart {anew}")));
             steps.push(format!(
                 "kubectl get nodes (the backup knows {}); restart the kubelet of each NotReady after 2 min",
                 kind("/registry/minions")
