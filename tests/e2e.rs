@@ -21,6 +21,7 @@ mod orphans;
 mod passphrase;
 mod plain;
 mod proofs;
+mod read;
 mod refusals;
 mod retention;
 mod rotation;

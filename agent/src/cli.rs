@@ -21,6 +21,7 @@ mod passphrase;
 mod progress;
 mod prove;
 mod prune;
+mod read;
 mod reseal;
 mod restore;
 mod run;
@@ -96,6 +97,9 @@ fn act(cli: &Cli, output: &Output) -> Result<()> {
             Command::Show(args) => show::show(cli, args, output).await,
             Command::Backup(args) => backup::backup(cli, args, output).await,
             Command::Prove(args) => prove::prove(cli, args, output).await,
+            Command::Keys(args) => read::keys(cli, args, output).await,
+            Command::Get(args) => read::get(cli, args, output).await,
+            Command::Diff(args) => read::diff(cli, args, output).await,
             Command::Restore(args) => restore::restore(cli, args, output).await,
             Command::Prune(args) => prune::prune(cli, args, output).await,
             Command::Hold(args) => hold::hold(cli, args, output).await,

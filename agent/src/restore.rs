@@ -10,6 +10,7 @@ mod compact;
 mod copy;
 mod node;
 mod plan;
+mod reading;
 
 use crate::capture::{Ask, Counted};
 use crate::catalog::Trusted;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use agreed::{Agreed, PREFIX};
 pub use plan::{DEFAULT_BUMP, Members, Origin, RestorePlan, Target, plan, require_empty};
+pub use reading::database;
 
 /// Stands in a `.partial` dir while it is built, so that a later run knows whose it is.
 const MARKER: &str = ".lifeboat-partial";

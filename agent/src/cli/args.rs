@@ -1,6 +1,7 @@
 //! What can be typed. Nothing here does more than describe.
 
 mod keyring;
+mod read;
 mod restore;
 mod wish;
 
@@ -11,6 +12,7 @@ use lifeboat_policy::proof::Level;
 use std::path::PathBuf;
 
 pub use keyring::{ChangeArgs, KeyringAction, KeyringArgs, ResealArgs, RevokeArgs, TrustArgs};
+pub use read::{DiffArgs, GetArgs, KeysArgs};
 pub use restore::{AllowWord, RestoreArgs};
 pub use wish::{AckArgs, DeleteArgs, HoldArgs, ReleaseArgs, SignArgs, Until};
 
@@ -24,6 +26,9 @@ Everyday
 Outage
   restore       Exchange the data of this node's etcd, or build a data dir that etcd starts from
   inspect       What a snapshot file is, plain or sealed, and whether it is sound
+  keys          The keys in a backup, by name and type
+  get           One key of a backup
+  diff          What was created, changed and deleted from one backup to another
 Upkeep
   prune         The retention plan with reasons; acts only with --apply
   hold          Keep a backup; also undoes its marked deletion
@@ -119,6 +124,18 @@ pub enum Command {
         them one cluster again."
     )]
     Restore(RestoreArgs),
+    /// The keys in a backup, by name and type, without restoring it
+    #[command(after_help = "Example: lifeboat keys latest-proven /registry/configmaps/ --identity recovery.key")]
+    Keys(KeysArgs),
+    /// One key of a backup, without restoring it; secrets only with --show-secrets
+    #[command(
+        after_help = "Example: lifeboat get 7f3a9c /registry/configmaps/default/settings --identity recovery.key\n         \
+        lifeboat get 7f3a9c /registry/deployments/shop/web --raw > web.pb"
+    )]
+    Get(GetArgs),
+    /// What was created, changed and deleted from one backup to another
+    #[command(after_help = "Example: lifeboat diff 5c0667 latest --prefix /registry/ --identity recovery.key")]
+    Diff(DiffArgs),
     /// What a snapshot file is, plain or sealed, and whether it is sound
     #[command(after_help = "Example: lifeboat inspect /var/lib/etcd/member/snap/db\n         \
         lifeboat inspect db.zst.age --identity recovery.key --json")]
