@@ -1,10 +1,11 @@
 //! `lifeboat restore --from FILE`: a plain snapshot, or a dead member's database, becomes a data dir.
 
 use std::path::Path;
+use std::process::Command;
 
 use lifeboat_tests::real_etcd::{Etcd, Options, RealEtcd};
-use lifeboat_tests::world::World;
-use lifeboat_tests::world::keyspace;
+use lifeboat_tests::tools;
+use lifeboat_tests::world::{World, flip, keyspace};
 use serde_json::{Value, json};
 
 const CONSENT: [&str; 3] = ["--yes", "--allow", "unverified"];
@@ -159,4 +160,35 @@ fn a_learner_is_left_out_and_named_and_the_voter_starts_alone() {
     let etcd = RealEtcd::on_data_dir(Etcd::V3_6, "m0", &world.path("data"));
     assert_eq!(keyspace::records(&etcd), before);
     assert!(!etcd.etcdctl(&["member", "list"]).contains("127.0.0.1:9,"));
+}
+
+/// What somebody carried out of the building on a stick: the folder of one backup, and nothing around it.
+#[test]
+fn one_backups_folder_is_enough() {
+    let world = World::backed_up();
+    let id = world.list()[1]["id"].as_str().unwrap().to_owned();
+    let folder = world.path("stick");
+    let sealed = world.object(&id, "db.zst.age");
+    tools::succeed(Command::new("cp").arg("-r").arg(sealed.parent().unwrap()).arg(&folder));
+    std::fs::rename(world.folder(), world.path("gone")).unwrap();
+    let flags = world.flags();
+    let at = flags.iter().position(|flag| flag == "--store").expect("the store is among the flags");
+    let keys: Vec<&str> =
+        flags.iter().enumerate().filter(|(n, _)| *n != at && *n != at + 1).map(|(_, f)| f.as_str()).collect();
+    let dir = world.path("data");
+    let restore = [&["restore", "--from", text(&folder), "--data-dir", text(&dir), "--yes"], &keys[..]].concat();
+    world.refused_bare(&restore, 7, "consent_missing").says(&["unproven", "--allow unproven"]);
+    let done = world.run_bare(&[&restore[..], &["--allow", "unproven", "--json"]].concat()).expect_code(0);
+    assert_eq!(done.json()["plan"]["backup"], id.as_str());
+    assert!(dir.join("member/snap/db").is_file() && folder.join("manifest.json").is_file());
+    // A folder that lacks its manifest, or whose bytes were changed, is refused by name.
+    let other = world.path("other");
+    let restore =
+        [&["restore", "--from", text(&folder), "--data-dir", text(&other), "--yes", "--allow", "unproven"], &keys[..]]
+            .concat();
+    flip(&folder.join("db.zst.age"), -1000);
+    world.refused_bare(&restore, 8, "damaged").says(&["is damaged"]);
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    world.refused_bare(&restore, 13, "host_io").says(&["manifest.json", "--from takes one backup's folder"]);
+    assert!(!other.exists());
 }

@@ -233,7 +233,7 @@ pub struct StoreArgs {
     #[arg(long, value_name = "NAME", requires = "store")]
     pub cluster: Option<String>,
     /// A public key to believe, or its file: backup=KEY, prove=KEY, prune=KEY; bare: the operator's
-    #[arg(long, value_name = "[ROLE=]KEY", requires = "store")]
+    #[arg(long, value_name = "[ROLE=]KEY")]
     pub trust: Vec<String>,
     #[command(flatten)]
     pub identity: IdentityArgs,

@@ -1,5 +1,6 @@
 //! `lifeboat restore`: the plan first, then consent, then the data dir.
 
+mod folder;
 mod from_file;
 mod in_place;
 mod nodes;
@@ -18,6 +19,7 @@ use crate::inplace::{self, How, Stage};
 use crate::restore::{self, Agreed, Asking, Built, Members, RestorePlan, Target};
 use crate::scratch;
 use etcdfile::MemberSpec;
+use folder::Folder;
 use in_place::Node;
 use lifeboat_policy::choice::{Allow, Bound, Choice, Refusal, RefusalKind, Want, choose};
 use lifeboat_policy::id::BackupId;
@@ -32,9 +34,11 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
     let shutdown = Shutdown::listen()?;
     // Before anything is read over a slow line: a target that cannot be used ends it at once, and so does half a plan.
     args.data_dir.as_deref().map_or(Ok(()), restore::require_empty)?;
-    if let (Some(path), Some(dir)) = (&args.from, &args.data_dir) {
-        return from_file::restore(path, dir, args, output, &shutdown).await;
-    }
+    let folder = match &args.from {
+        Some(path) if path.is_dir() => Some(Folder::open(path)?),
+        Some(path) => return from_file::restore(path, args, output, &shutdown).await,
+        None => None,
+    };
     if args.undo {
         return in_place::undo(args, output, &shutdown).await;
     }
@@ -46,11 +50,12 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
         return in_place::go_on(node, journal, args, output, &shutdown).await;
     }
     let unverified = args.allow.contains(&AllowWord::Unverified);
-    let opened = open::open(cli, &args.store, unverified, output).await?;
+    let store = folder.as_ref().map_or_else(|| args.store.clone(), |folder| folder.store(&args.store));
+    let opened = open::open(cli, &store, unverified, output).await?;
     let mut given_up = BTreeSet::new();
     loop {
         let (node, agreed) = (node.as_ref(), agreed.as_ref());
-        let one = One { cli, args, opened: &opened, node, agreed, given_up: &given_up };
+        let one = One { cli, args, opened: &opened, folder: folder.as_ref(), node, agreed, given_up: &given_up };
         match one.restore(output, &shutdown).await? {
             None => return Ok(()),
             // The next newest is chosen as if this one were not there.
@@ -95,6 +100,8 @@ struct One<'a> {
     cli: &'a Cli,
     args: &'a RestoreArgs,
     opened: &'a Opened,
+    /// One backup's folder, where that is all there is.
+    folder: Option<&'a Folder>,
     /// This node's etcd, where its data is exchanged in place.
     node: Option<&'a Node>,
     /// What another node decided.
@@ -109,6 +116,9 @@ impl One<'_> {
         let (args, opened, cluster) = (self.args, self.opened, self.opened.cluster());
         let (chosen, choice) = self.chosen()?;
         let mut subject = subject::stored(opened, chosen, &choice, args.allow.contains(&AllowWord::Unverified));
+        if let (Some(_), Some(path)) = (self.folder, &args.from) {
+            subject.title = format!("Using {}", path.display());
+        }
         if let Some(agreed) = self.agreed {
             agreed.check(cluster, chosen.manifest_sha256, &subject.origin)?;
         }
@@ -221,7 +231,8 @@ impl One<'_> {
 
     fn chosen(&self) -> Result<(&Trusted, Choice)> {
         let (args, catalog, required) = (self.args, self.opened.catalog(), self.opened.yardstick.required);
-        let want = match (self.agreed, &args.backup, args.at, args.revision) {
+        let only = self.folder.map(Folder::id);
+        let want = match (self.agreed, args.backup.as_ref().or(only.as_ref()), args.at, args.revision) {
             (Some(agreed), ..) => Want::This(agreed.backup.clone()),
             (_, Some(text), ..) => Want::This(open::find(catalog, required, text)?),
             (.., Some(at), _) => Want::UpTo(Bound::Time(at)),

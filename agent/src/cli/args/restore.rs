@@ -14,7 +14,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Exchange the data of this node's own etcd: stop it, swap, start it, wait until the cluster answers
-    #[arg(long, conflicts_with_all = ["data_dir", "from"])]
+    #[arg(long, conflicts_with = "data_dir")]
     pub in_place: bool,
     /// The manifest of etcd's static pod [default: kubeadm's, /etc/kubernetes/manifests/etcd.yaml]
     #[arg(long, value_name = "FILE", conflicts_with = "unit")]
@@ -38,8 +38,9 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "FILE|lbp1:...")]
     #[arg(conflicts_with_all = ["backup", "at", "revision", "from", "initial_cluster", "bump", "no_bump"])]
     pub plan: Option<String>,
-    /// Not a backup of a store but a plain file: what `etcdctl snapshot save` wrote, or a data dir's member/snap/db
-    #[arg(long, value_name = "FILE", requires = "data_dir", conflicts_with_all = ["backup", "at", "revision", "store", "identity"])]
+    /// Not from a store: one backup's folder, as it was copied out of one; or a plain file, what `etcdctl snapshot save` wrote or
+    /// a data dir's member/snap/db, with --data-dir
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["backup", "at", "revision", "store"])]
     pub from: Option<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,

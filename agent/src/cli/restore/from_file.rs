@@ -18,14 +18,16 @@ use std::time::Duration;
 /// How often the bar is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-pub(super) async fn restore(
-    path: &Path,
-    dir: &Path,
-    args: &RestoreArgs,
-    output: &Output,
-    shutdown: &Shutdown,
-) -> Result<()> {
+pub(super) async fn restore(path: &Path, args: &RestoreArgs, output: &Output, shutdown: &Shutdown) -> Result<()> {
+    let Some(dir) = &args.data_dir else {
+        return Err(Error::new(Reason::Usage, "--from FILE goes with --data-dir DIR: where to build the data dir")
+            .hint("a file says nothing of who made it, so it is never exchanged in place"));
+    };
     let file = open(path)?;
+    if args.store.identity.identity.is_some() {
+        return Err(Error::new(Reason::Usage, format!("{} is not sealed: --identity has no use", path.display()))
+            .hint("leave it out; of a sealed backup give the folder, with its manifest.json"));
+    }
     let origin = Origin::of_file(&file)?;
     let plan = restore::plan(&origin, target(args, dir, 0, None)?, members(args, None, None)?, token(args, None)?)?;
     let subject = Subject::of_file(&file, origin);
@@ -60,7 +62,9 @@ fn open(path: &Path) -> Result<SnapshotFile> {
         let text = format!("{} is a sealed backup by itself, without its manifest", path.display());
         return Err(Error::new(Reason::Usage, text)
             .on("restore", path.display())
-            .hint("restore from the store or a copy of it: --store file:///DIR; or open it by hand: age -d -i KEY FILE | zstd -d"));
+            .hint(
+                "give its folder, with its manifest.json; a store or a copy of it: --store file:///DIR; or by hand: age -d | zstd -d",
+            ));
     }
     if file.kind == Kind::BareDb && file.is_in_use() {
         let text = format!("an etcd runs on {}: what is read would be no one moment", path.display());

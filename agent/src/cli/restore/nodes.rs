@@ -63,6 +63,7 @@ fn command(cli: &Cli, args: &RestoreArgs, how: Option<&How>, plan: &RestorePlan,
     if let Some(config) = &cli.config {
         flag("--config", &file(config));
     }
+    args.from.iter().for_each(|path| flag("--from", &file(path)));
     let store = &args.store;
     for (name, value) in [("--store", &store.store), ("--cluster", &store.cluster)] {
         value.iter().for_each(|value| flag(name, value));
