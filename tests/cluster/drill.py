@@ -1,6 +1,7 @@
 """Outages on a real cluster, and the way back: what `tests/cluster/run` runs."""
 
 import argparse
+import base64
 import concurrent.futures
 import json
 import pathlib
@@ -264,6 +265,20 @@ proof:
         ):
             print(f"$ kubectl {' '.join(question)}\n{attempt(self.cluster.kubectl, *question, complete=True)}", flush=True)
 
+    def reads(self):
+        """The backup tells what the API server wrote, by type, and keeps secrets to itself."""
+        registry = f"/registry/%s/{NAMESPACE}/"
+
+        def ask(command, *words):
+            return self.first.run(self.lifeboat, command, "latest", *words, *self.outage)
+
+        keys = ask("keys", registry % "deployments")
+        assert f"{registry % 'deployments'}web  apps/v1 Deployment  " in keys, keys
+        document = json.loads(ask("get", f"{registry % 'secrets'}password", "--json"))["key"]
+        assert (document["kind"], document["hidden"], document["value_base64"]) == ("Secret", True, None), document
+        shown = json.loads(ask("get", f"{registry % 'secrets'}password", "--json", "--show-secrets"))["key"]
+        assert b"correct horse" in base64.b64decode(shown["value_base64"]), shown
+
     def note(self, text):
         print(f"  {text}", flush=True)
 
@@ -328,6 +343,7 @@ def one(drill):
     """A single node: its data lost, and a restore without the revision bump."""
     drill.fill()
     drill.backup()
+    drill.reads()
     drill.after()
     watched = drill.version()
     took, _ = drill.restore("--no-bump")
