@@ -26,6 +26,7 @@ mod reseal;
 mod restore;
 mod run;
 mod show;
+mod sources;
 mod status;
 mod verify;
 

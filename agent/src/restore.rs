@@ -28,10 +28,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use agreed::{Agreed, PREFIX};
+pub use agreed::Agreed;
 pub use plan::{DEFAULT_BUMP, Members, Origin, RestorePlan, Target, plan, require_empty};
 pub use reading::database;
 
+/// The next step where a stored one is damaged.
+const ANOTHER_BACKUP: &str = "use another backup: `lifeboat list`";
 /// Stands in a `.partial` dir while it is built, so that a later run knows whose it is.
 const MARKER: &str = ".lifeboat-partial";
 
@@ -83,13 +85,8 @@ pub async fn build(
         progress(done);
     };
     let opened = fetch::opened(store, layout, entry, identities, sink, asking.quietly, &told).await;
-    let opened = opened.map_err(|error| advised(error, "use another backup: `lifeboat list`"));
-    let signed = opened.and_then(|written| match written.sha256 == Some(entry.manifest.plaintext.sha256) {
-        true => Ok(written),
-        false => Err(Error::new(Reason::Damaged, "the opened database is not the one the manifest signed")
-            .at(Level::Opened)
-            .hint("use another backup: `lifeboat list`")),
-    });
+    let signed = opened.and_then(|written| as_signed(written.sha256, entry).map(|()| written));
+    let signed = signed.map_err(|error| advised(error, ANOTHER_BACKUP));
     put_in_place(partial, plan, signed).await
 }
 
@@ -126,6 +123,16 @@ async fn put_in_place(partial: PathBuf, plan: RestorePlan, written: Result<Writt
     })
     .await
     .map_err(stopped)?
+}
+
+/// That what was opened is what the manifest signed.
+fn as_signed(sha256: Option<Digest>, entry: &Trusted) -> Result<()> {
+    match sha256 == Some(entry.manifest.plaintext.sha256) {
+        true => Ok(()),
+        false => {
+            Err(Error::new(Reason::Damaged, "the opened database is not the one the manifest signed").at(Level::Opened))
+        }
+    }
 }
 
 /// The next step where damage has none yet: what to do about it depends on where the bytes came from.
@@ -227,7 +234,7 @@ fn finish(partial: &Path, target: &Path) -> Result<()> {
     }
 }
 
-fn sync_dir(path: &Path) -> Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     let opened = File::open(path).and_then(|dir| dir.sync_all());
     opened.map_err(|source| Error::io("sync", path.display(), source))
 }

@@ -28,7 +28,6 @@ class Drill:
         self.lifeboat = lifeboat
         self.work = pathlib.Path(work)
         self.first = cluster.nodes[0]
-        self.report = []
         self._prepare()
 
     def _prepare(self):
@@ -208,11 +207,14 @@ proof:
         self.answers()
         return time.monotonic() - start
 
-    def snapshot(self):
-        target = self.work / "runbook.db"
+    def etcdctl(self, *words):
         pki = "/etc/kubernetes/pki/etcd"
         tls = ["--cacert", f"{pki}/ca.crt", "--cert", f"{pki}/server.crt", "--key", f"{pki}/server.key"]
-        self.first.run(self.cluster.etcd / "etcdctl", *tls, "snapshot", "save", target)
+        return self.first.run(self.cluster.etcd / "etcdctl", *tls, *words)
+
+    def snapshot(self):
+        target = self.work / "runbook.db"
+        self.etcdctl("snapshot", "save", target)
         return target
 
     # --- what must hold ------------------------------------------------------------------------------------------------------
@@ -230,11 +232,9 @@ proof:
 
     def is_equal(self):
         """All members are there and hold the same."""
-        pki = "/etc/kubernetes/pki/etcd"
-        tls = ["--cacert", f"{pki}/ca.crt", "--cert", f"{pki}/server.crt", "--key", f"{pki}/server.key"]
 
         def equal():
-            said = attempt(self.first.run, self.cluster.etcd / "etcdctl", *tls, "endpoint", "hashkv", "--cluster", "-w", "json")
+            said = attempt(self.etcdctl, "endpoint", "hashkv", "--cluster", "-w", "json")
             found = {one["HashKV"]["hash"] for one in json.loads(said)} if said else {}
             return len(found) == 1 and len(json.loads(said)) == len(self.cluster.nodes)
 

@@ -68,9 +68,6 @@ class Node:
         self.processes.append(process)
         return process
 
-    def log(self, name):
-        return (self.dir / f"{name}.log").read_text(errors="replace")[-4000:]
-
     def up(self):
         for name in ("kubernetes", "lib/kubelet", "lib/etcd", "containerd", "run", "cni", "pods", "keep", "own-disk"):
             (self.dir / name).mkdir(parents=True)

@@ -276,6 +276,14 @@ fn kill_at(ground: &Ground, calls: &str, nth: usize, words: &[&str]) -> bool {
     }
 }
 
+/// Whether the journal says that the restore, and not its undoing, has come to its end.
+fn is_done(ground: &Ground) -> bool {
+    let path = ground.data(0).with_extension("etcd.lifeboat-restore").join("journal.json");
+    let Ok(text) = std::fs::read_to_string(path) else { return false };
+    let journal: Value = serde_json::from_str(&text).expect("a journal is whole whenever it is there");
+    journal["stage"] == "done" && journal["undoing"] == false
+}
+
 #[test]
 fn killed_at_any_step_of_an_exchange_or_its_undoing_one_world_is_whole_and_a_rerun_finishes() {
     let ground = Ground::new(Etcd::V3_6, 1, None);
@@ -292,7 +300,8 @@ fn killed_at_any_step_of_an_exchange_or_its_undoing_one_world_is_whole_and_a_rer
                 kills += usize::from(killed);
                 let db = ground.data(0).join("member/snap/db");
                 assert!(db.is_file(), "killed at {calls} {nth} of {words:?}, and there is no data");
-                if killed {
+                // One that was done and not told so is no longer under way: the same again would be another restore.
+                if killed && !(words == ["--in-place"] && is_done(&ground)) {
                     let again = ground.restore(0, words).run();
                     let was_done = again.stdout.contains("undone already");
                     assert!(

@@ -3,7 +3,7 @@
 use super::args::{Cli, IdentityArgs, StoreArgs};
 use super::output::Output;
 use super::passphrase;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Trusted};
 use crate::clock::SystemClock;
 use crate::config::{self, ClusterName, Config, ProcessEnv, Role, StoreConfig};
 use crate::error::{Error, Reason, Result};
@@ -285,6 +285,14 @@ pub fn identity_from(args: &IdentityArgs) -> Result<Option<Identity>> {
         }
     };
     Ok(Some(Identity::Text { text: Arc::new(text), source: source.to_owned() }))
+}
+
+/// The backup as a trusted key signed it.
+pub fn trusted<'a>(catalog: &'a Catalog, id: &BackupId) -> Result<&'a Trusted> {
+    catalog.find(id).ok_or_else(|| {
+        Error::new(Reason::Unsigned, format!("backup {id} is not signed by a trusted key"))
+            .hint("`lifeboat list` says why it does not count")
+    })
 }
 
 /// What a person calls a backup: an id, a start of one, `latest`, `latest-proven`.

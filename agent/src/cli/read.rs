@@ -7,7 +7,7 @@ use super::log;
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, count, grouped, size};
 use super::progress::Progress;
-use crate::catalog::Trusted;
+use super::sources;
 use crate::clock::Clock as _;
 use crate::error::{Error, Reason, Result};
 use crate::restore;
@@ -34,13 +34,14 @@ struct Read {
 impl Read {
     async fn open(opened: &Opened, text: &str, output: &Output) -> Result<Read> {
         let id = open::find(opened.catalog(), opened.yardstick.required, text)?;
-        let entry = opened.catalog().find(&id).ok_or_else(|| {
-            Error::new(Reason::Unsigned, format!("backup {id} is not signed by a trusted key"))
-                .hint("`lifeboat list` says why it does not count")
-        })?;
+        let entry = open::trusted(opened.catalog(), &id)?;
         let bar = Progress::new(output, "read");
         let progress = |done: u64| bar.at(done, entry.manifest.sealed.bytes);
-        let file = fetch(opened, entry, &progress).await;
+        let dir = std::env::temp_dir();
+        let file = sources::read(opened, entry, output, async |store, entry, identities| {
+            restore::database(store, opened.access.layout(), entry, identities, &dir, &progress).await
+        });
+        let file = file.await;
         bar.finish();
         Ok(Read { id, lineage: entry.manifest.lineage.to_string(), file: file? })
     }
@@ -54,19 +55,6 @@ impl Read {
             .hint("use another backup: `lifeboat list`")
             .because(error)
     }
-}
-
-/// From the store that serves it best.
-async fn fetch(opened: &Opened, entry: &Trusted, progress: &(dyn Fn(u64) + Sync)) -> Result<File> {
-    let sources = opened.holdings.sources(entry.id(), opened.yardstick.required);
-    let Some(source) = sources.first() else {
-        return Err(Error::new(Reason::ObjectMissing, format!("the data of backup {} is in no store", entry.id()))
-            .hint("use another backup: `lifeboat list`"));
-    };
-    let store = opened.access.place(source.at)?.store()?;
-    let identities = opened.access.identities()?;
-    let dir = std::env::temp_dir();
-    restore::database(&store, opened.access.layout(), source.entry, identities, &dir, progress).await
 }
 
 pub async fn keys(cli: &Cli, args: &KeysArgs, output: &Output) -> Result<()> {

@@ -10,12 +10,12 @@ use super::args::{AllowWord, Cli, RestoreArgs};
 use super::open::{self, CLOCK, Opened};
 use super::output::{Output, grouped};
 use super::progress::Progress;
-use super::{entry, log};
+use super::{entry, log, sources};
 use crate::catalog::Trusted;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
 use crate::error::{Error, Reason, Result};
-use crate::inplace::{self, How, Stage};
+use crate::inplace::{self, How, Journal, Stage};
 use crate::restore::{self, Agreed, Asking, Built, Members, RestorePlan, Target};
 use crate::scratch;
 use etcdfile::MemberSpec;
@@ -24,10 +24,11 @@ use in_place::Node;
 use lifeboat_policy::choice::{Allow, Bound, Choice, Refusal, RefusalKind, Want, choose};
 use lifeboat_policy::id::BackupId;
 use nodes::Nodes;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
-use subject::Subject;
+use subject::{InPlace, Subject};
 
 pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<()> {
     log::begin(cli, None)?;
@@ -54,9 +55,18 @@ pub async fn restore(cli: &Cli, args: &RestoreArgs, output: &Output) -> Result<(
     let opened = open::open(cli, &store, unverified, output).await?;
     let mut given_up = BTreeSet::new();
     loop {
-        let (node, agreed) = (node.as_ref(), agreed.as_ref());
-        let one = One { cli, args, opened: &opened, folder: folder.as_ref(), node, agreed, given_up: &given_up };
-        match one.restore(output, &shutdown).await? {
+        let one = One {
+            cli,
+            args,
+            output,
+            shutdown: &shutdown,
+            opened: &opened,
+            folder: folder.as_ref(),
+            node: node.as_ref(),
+            agreed: agreed.as_ref(),
+            given_up: &given_up,
+        };
+        match one.restore().await? {
             None => return Ok(()),
             // The next newest is chosen as if this one were not there.
             Some(unreadable) => given_up.insert(unreadable),
@@ -99,6 +109,8 @@ struct Planned {
 struct One<'a> {
     cli: &'a Cli,
     args: &'a RestoreArgs,
+    output: &'a Output,
+    shutdown: &'a Shutdown,
     opened: &'a Opened,
     /// One backup's folder, where that is all there is.
     folder: Option<&'a Folder>,
@@ -112,15 +124,15 @@ struct One<'a> {
 
 impl One<'_> {
     /// Gives the backup that was tried where it could not be read and the one before it may be taken.
-    async fn restore(&self, output: &Output, shutdown: &Shutdown) -> Result<Option<BackupId>> {
-        let (args, opened, cluster) = (self.args, self.opened, self.opened.cluster());
+    async fn restore(&self) -> Result<Option<BackupId>> {
+        let (args, opened, output, cluster) = (self.args, self.opened, self.output, self.opened.cluster());
         let (chosen, choice) = self.chosen()?;
         let mut subject = subject::stored(opened, chosen, &choice, args.allow.contains(&AllowWord::Unverified));
         if let (Some(_), Some(path)) = (self.folder, &args.from) {
             subject.title = format!("Using {}", path.display());
         }
         if let Some(agreed) = self.agreed {
-            agreed.check(cluster, chosen.manifest_sha256, &subject.origin)?;
+            agreed.check(cluster, chosen.manifest_sha256)?;
         }
         let dir = match (self.node, &args.data_dir) {
             (Some(node), _) => node.swap.to_build(&node.here.server.data_dir),
@@ -150,12 +162,24 @@ impl One<'_> {
         if self.agreed.is_none() {
             output.remark(&nodes.text());
         }
-        match self.carry_out(chosen, &subject, &planned, output, shutdown).await {
-            Err(error) if another_store_may_do_better(error.reason) => {
-                self.give_up(chosen, nodes, error, output).map(Some)
+        let watch = Stopwatch::start();
+        let journal = self.node.map(|node| node.begin(plan, &planned.agreed, &subject)).transpose()?;
+        let built = match self.build(chosen, plan).await {
+            Err(error) if sources::another_may_do_better(error.reason) => {
+                return self.give_up(chosen, nodes, error).map(Some);
             }
-            done => done.map(|()| None),
-        }
+            built => built?,
+        };
+        let (text, document) = match (self.node, journal) {
+            (Some(node), Some(journal)) => self.exchange(node, journal, &subject, &planned, &built, &watch).await?,
+            _ => {
+                let seconds = watch.seconds();
+                let document = subject.document(plan, Some(nodes), "restored", Some((&built, seconds)));
+                (subject.report(plan, &built, seconds), document)
+            }
+        };
+        output.answer(CLOCK.now(), Some(cluster), document, &text);
+        Ok(None)
     }
 
     /// Decides everything before anybody is asked.
@@ -165,14 +189,16 @@ impl One<'_> {
         let mut target = target(args, dir, ahead, self.agreed)?;
         if let Some(node) = self.node {
             target.server = target.server.or(node.here.line);
-            subject.data_dir = Some(node.here.server.data_dir.clone());
-            subject.api_server = matches!(node.how, How::StaticPod { .. });
         }
         let members = members(args, self.node, self.agreed)?;
         let plan = restore::plan(&subject.origin, target, members, token(args, self.agreed)?)?;
         if let Some(node) = self.node {
             node.check(&plan)?;
-            subject.node = node.lines(&plan).await?;
+            subject.in_place = Some(InPlace {
+                lines: node.lines(&plan).await?,
+                data_dir: node.here.server.data_dir.clone(),
+                api_server: matches!(node.how, How::StaticPod { .. }),
+            });
         }
         let agreed = self.agreed.cloned();
         let agreed = agreed.unwrap_or_else(|| Agreed::new(cluster, chosen.id(), chosen.manifest_sha256, &plan));
@@ -180,53 +206,48 @@ impl One<'_> {
         Ok(Planned { plan, agreed, nodes })
     }
 
-    /// Builds the data dir and, in place, exchanges it; tells the end.
-    async fn carry_out(
-        &self,
-        chosen: &Trusted,
-        subject: &Subject,
-        planned: &Planned,
-        output: &Output,
-        shutdown: &Shutdown,
-    ) -> Result<()> {
-        let Planned { plan, agreed, nodes } = planned;
-        let (opened, cluster, watch) = (self.opened, self.opened.cluster(), Stopwatch::start());
-        let mut journal = self.node.map(|node| node.begin(plan, agreed, subject)).transpose()?;
+    async fn build(&self, chosen: &Trusted, plan: &RestorePlan) -> Result<Built> {
+        let (opened, output) = (self.opened, self.output);
         let bar = Progress::new(output, "restore");
         let progress = |done: u64| bar.at(done, chosen.manifest.sealed.bytes);
+        let asking = Asking { ask: subject::ask(), ..Asking::default() };
+        let build = sources::read(opened, chosen, output, async |store, entry, identities| {
+            let layout = opened.access.layout();
+            restore::build(store, layout, entry, identities, plan.clone(), &asking, &progress).await
+        });
         let built = tokio::select! {
-            built = build(opened, chosen, plan, output, &progress) => built,
-            () = shutdown.token().cancelled() => Err(interrupted()),
+            built = build => built,
+            () = self.shutdown.token().cancelled() => Err(interrupted()),
         };
         bar.finish();
-        let built = built?;
-        let (text, document) = match (self.node, &mut journal) {
-            (Some(node), Some(journal)) => {
-                inplace::own(journal, &node.here)?;
-                inplace::built(journal)?;
-                journal.next = subject.next(plan, &built.counted);
-                journal.next.push(in_place::undo_or_keep(journal, &node.how));
-                journal.save(&node.here.journal_dir)?;
-                output.remark(&in_place::step(
-                    Stage::Building,
-                    &subject.built(&built, watch.seconds()),
-                    watch.seconds(),
-                ));
-                output.remark(&subject::remarks(&built));
-                let ended = in_place::run(&node.here, journal, self.args, output, shutdown).await?;
-                let mut document = subject.document(plan, Some(nodes), "restored", Some((&built, watch.seconds())));
-                subject::extend(&mut document["report"], &in_place::facts(journal, &ended, watch.seconds()));
-                document["plan"]["data_dir"] = serde_json::json!(node.here.server.data_dir);
-                (in_place::text(journal, watch.seconds()), document)
-            }
-            _ => {
-                let done = Some((&built, watch.seconds()));
-                let document = subject.document(plan, Some(nodes), "restored", done);
-                (subject.report(plan, &built, watch.seconds()), document)
-            }
-        };
-        output.answer(CLOCK.now(), Some(cluster), document, &text);
-        Ok(())
+        built
+    }
+
+    /// Puts what was built in the place of this node's data, and gives what is told at the end.
+    async fn exchange(
+        &self,
+        node: &Node,
+        mut journal: Journal,
+        subject: &Subject,
+        planned: &Planned,
+        built: &Built,
+        watch: &Stopwatch,
+    ) -> Result<(String, Value)> {
+        let (plan, output) = (&planned.plan, self.output);
+        inplace::own(&journal, &node.here)?;
+        inplace::built(&mut journal)?;
+        journal.next = subject.next(plan, &built.counted);
+        journal.next.push(in_place::undo_or_keep(&journal, &node.how));
+        journal.save(&node.here.journal_dir)?;
+        let seconds = watch.seconds();
+        output.remark(&in_place::step(Stage::Building, &subject.built(built, seconds), seconds));
+        output.remark(&subject::remarks(built));
+        let ended = in_place::run(&node.here, &mut journal, self.args, output, self.shutdown).await?;
+        let seconds = watch.seconds();
+        let mut document = subject.document(plan, Some(&planned.nodes), "restored", Some((built, seconds)));
+        subject::extend(&mut document["report"], &in_place::facts(&journal, &ended, seconds));
+        document["plan"]["data_dir"] = json!(node.here.server.data_dir);
+        Ok((in_place::text(&journal, seconds), document))
     }
 
     fn chosen(&self) -> Result<(&Trusted, Choice)> {
@@ -251,15 +272,11 @@ impl One<'_> {
         let mut candidates = catalog.candidates(required);
         candidates.retain(|candidate| !self.given_up.contains(&candidate.id));
         let choice = choose(&candidates, &want, &allow, CLOCK.now()).map_err(refused)?;
-        let found = catalog.find(&choice.id).ok_or_else(|| {
-            Error::new(Reason::Unsigned, format!("backup {} is not signed by a trusted key", choice.id))
-                .hint("`lifeboat list` says why it does not count")
-        })?;
-        Ok((found, choice))
+        Ok((open::trusted(catalog, &choice.id)?, choice))
     }
 
     /// Goes on to the backup before this one, where nobody named this one and an older one was consented to.
-    fn give_up(&self, tried: &Trusted, nodes: &Nodes, error: Error, output: &Output) -> Result<BackupId> {
+    fn give_up(&self, tried: &Trusted, nodes: &Nodes, error: Error) -> Result<BackupId> {
         let args = self.args;
         let named = self.agreed.is_some() || args.backup.is_some();
         if named || nodes.are_several() || !args.allow.contains(&AllowWord::Older) {
@@ -276,61 +293,10 @@ impl One<'_> {
             return Err(error.hint(hint));
         }
         let id = tried.id().short(6);
-        output.remark(&format!("WARNING: backup {id} cannot be read: {error}\n  going on to the one before it\n\n"));
+        self.output
+            .remark(&format!("WARNING: backup {id} cannot be read: {error}\n  going on to the one before it\n\n"));
         Ok(tried.id().clone())
     }
-}
-
-/// Reads the backup from the store that serves it best; where that one fails, from the next.
-async fn build(
-    opened: &Opened,
-    chosen: &Trusted,
-    plan: &RestorePlan,
-    output: &Output,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<Built> {
-    let mut sources = opened.holdings.sources(chosen.id(), opened.yardstick.required).into_iter().peekable();
-    while let Some(source) = sources.next() {
-        let place = opened.access.place(source.at)?;
-        let built = async {
-            let (store, identities) = (place.store()?, opened.access.identities()?);
-            let asking = Asking { ask: subject::ask(), ..Asking::default() };
-            restore::build(&store, opened.access.layout(), source.entry, identities, plan.clone(), &asking, progress)
-                .await
-        };
-        match (built.await, sources.peek()) {
-            (Err(error), Some(next)) if another_store_may_do_better(error.reason) => {
-                output.remark(&format!(
-                    "WARNING: {}: {error}\n  reading from {} instead\n",
-                    place.name(),
-                    next.held.name
-                ));
-            }
-            (built, _) => return built,
-        }
-    }
-    Err(Error::new(
-        Reason::ObjectMissing,
-        format!("the data of backup {} is in no store that can be read", chosen.id()),
-    )
-    .hint("use another backup: `lifeboat list`"))
-}
-
-/// The target's own troubles and a wrong key are the same whichever store is read.
-fn another_store_may_do_better(reason: Reason) -> bool {
-    use Reason::*;
-    matches!(
-        reason,
-        StoreUnreachable
-            | StoreDenied
-            | StoreBucketMissing
-            | StoreThrottled
-            | StoreClockSkew
-            | StoreTls
-            | StoreTimeout
-            | Damaged
-            | ObjectMissing
-    )
 }
 
 fn interrupted() -> Error {

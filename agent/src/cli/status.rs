@@ -2,7 +2,7 @@
 
 use super::args::{Cli, StatusArgs};
 use super::open::{self, CLOCK, Opened};
-use super::output::{Output, count, size, time};
+use super::output::{Output, count, moment, size, time};
 use super::{ack, entry, log};
 use crate::clock::Clock as _;
 use crate::config::ProveWhen;
@@ -26,7 +26,7 @@ pub async fn status(cli: &Cli, args: &StatusArgs, output: &Output) -> Result<()>
     }
     for (name, at) in &next {
         if let Some(at) = at {
-            text.push_str(&format!("next {name:7} {}\n", at.format("%Y-%m-%d %H:%M:%S UTC")));
+            text.push_str(&format!("next {name:7} {}\n", moment(*at)));
         }
     }
     for finding in &summary.findings {

@@ -116,7 +116,7 @@ fn is_loopback(url: &str) -> bool {
 }
 
 /// An etcd that listens everywhere is asked at the loopback.
-fn reachable(url: &str) -> String {
+pub(super) fn reachable(url: &str) -> String {
     url.replacen("//0.0.0.0:", "//127.0.0.1:", 1).replacen("//[::]:", "//[::1]:", 1)
 }
 

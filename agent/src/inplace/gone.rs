@@ -1,5 +1,6 @@
 //! Whether the old etcd is gone for good: its lock and its ports, never a fixed sleep.
 
+use super::flags::reachable;
 use crate::error::{Error, Result};
 use crate::fetch;
 use std::fs::File;
@@ -11,29 +12,24 @@ use url::Url;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// What still speaks for an etcd that runs: its lock on the database, or one of its ports.
-pub async fn sign_of_life(live: &Path, member: &Path, listens: &[String]) -> Result<Option<String>> {
-    for db in [live.join("member/snap/db"), member.join("snap/db")] {
-        if is_locked(&db)? {
-            return Ok(Some(format!("{} is locked", db.display())));
-        }
+pub async fn sign_of_life(data_dir: &Path, listens: &[String]) -> Result<Option<String>> {
+    let db = data_dir.join("member/snap/db");
+    if is_locked(&db)? {
+        return Ok(Some(format!("{} is locked", db.display())));
     }
-    for text in listens {
-        let Some((host, port)) = Url::parse(text)
-            .ok()
-            .and_then(|url| Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?)))
-        else {
-            continue;
-        };
-        let host = match host.as_str() {
-            "0.0.0.0" => "127.0.0.1",
-            "::" => "::1",
-            other => other,
-        };
-        if let Ok(Ok(_)) = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((host, port))).await {
-            return Ok(Some(format!("port {port} is open")));
+    for url in listens.iter().filter_map(|text| Url::parse(&reachable(text)).ok()) {
+        if takes_connections(&url, CONNECT_WITHIN).await {
+            return Ok(Some(format!("port {} is open", url.port_or_known_default().unwrap_or_default())));
         }
     }
     Ok(None)
+}
+
+/// Whether anybody listens there.
+pub async fn takes_connections(url: &Url, within: Duration) -> bool {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
+    let dialled = TcpStream::connect((host.trim_matches(['[', ']']), port));
+    matches!(tokio::time::timeout(within, dialled).await, Ok(Ok(_)))
 }
 
 /// Whether an etcd has this database open.

@@ -1,12 +1,12 @@
 //! Whether the other members are silent, in the old world or already in the restored one. etcd names its cluster id in the
 //! header of every answer on its peer port, quorum or not.
 
+use super::gone::takes_connections;
 use super::journal::Peer;
 use crate::config::Tls;
 use crate::error::{Error, Reason, Result};
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use url::Url;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -40,11 +40,7 @@ pub async fn look(peer: &Peer, tls: &Tls) -> Result<Sight> {
 }
 
 async fn ask(url: &Url, tls: &Tls) -> Result<Sight> {
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Ok(Sight::Silent);
-    };
-    let dialled = TcpStream::connect((host.trim_matches(['[', ']']), port));
-    if !matches!(tokio::time::timeout(CONNECT_WITHIN, dialled).await, Ok(Ok(_))) {
+    if !takes_connections(url, CONNECT_WITHIN).await {
         return Ok(Sight::Silent);
     }
     let client = client(url, tls)?;
@@ -102,7 +98,7 @@ fn unusable(file: &Path, source: reqwest::Error) -> Error {
         .because(source)
 }
 
-/// Waits for the API server of this node to be ready; `None` where it was not within the time.
+/// Waits for the API server of this node; whether it became ready within the time.
 pub async fn ready(url: &str, ca_file: &Path, within: Duration) -> Result<bool> {
     let url =
         Url::parse(url).map_err(|source| Error::new(Reason::Internal, format!("{url} is no URL")).because(source))?;

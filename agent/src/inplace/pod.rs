@@ -57,6 +57,12 @@ struct Container {
     security_context: Security,
 }
 
+impl Container {
+    fn words(&self) -> Vec<String> {
+        [self.command.clone(), self.args.clone()].concat()
+    }
+}
+
 #[derive(Deserialize)]
 struct Variable {
     name: String,
@@ -104,9 +110,8 @@ fn parse(text: &str, whose: &str) -> Result<Pod> {
         let hint = "name the manifest of etcd's static pod with --static-pod FILE";
         Error::new(Reason::Usage, format!("{whose} is no manifest of a pod")).hint(hint).because(source)
     })?;
-    let words = |container: &Container| [container.command.clone(), container.args.clone()].concat();
     let is_etcd = |container: &&Container| {
-        words(container).iter().any(|word| word.starts_with("--data-dir"))
+        container.words().iter().any(|word| word.starts_with("--data-dir"))
             || container.env.iter().any(|variable| variable.name == "ETCD_DATA_DIR")
     };
     let Some(container) = spec.containers.iter().find(is_etcd) else {
@@ -115,7 +120,7 @@ fn parse(text: &str, whose: &str) -> Result<Pod> {
             Error::new(Reason::Usage, format!("{whose}: no container of it is an etcd with a data dir")).hint(hint)
         );
     };
-    let words = words(container);
+    let words = container.words();
     let env = container.env.iter().map(|variable| (variable.name.clone(), variable.value.clone()));
     let flags = Flags::new(words.iter().map(String::as_str), env);
     let server = flags.server(whose, &|path| on_host(path, container, &spec.volumes))?;
@@ -126,6 +131,20 @@ fn parse(text: &str, whose: &str) -> Result<Pod> {
         version: tag.map(|tag| tag.trim_start_matches('v').to_owned()),
         owner: of(&container.security_context).or_else(|| of(&spec.security_context)),
     })
+}
+
+/// Where the API server beside that etcd answers whether it is ready, and who signed its certificate. Nothing where there is
+/// none, or none that is started in kubeadm's way: the restore does not need it.
+pub fn api_server(etcd_manifest: &Path) -> Option<(String, PathBuf)> {
+    let text = std::fs::read_to_string(etcd_manifest.with_file_name("kube-apiserver.yaml")).ok()?;
+    let Manifest { spec } = serde_yaml::from_str(&text).ok()?;
+    let words = spec.containers.first()?.words();
+    let flags = Flags::new(words.iter().map(String::as_str), []);
+    let host = flags.get("advertise-address").unwrap_or("127.0.0.1");
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let port = flags.get("secure-port").unwrap_or("6443");
+    // kubeadm signs its serving certificate with the CA that it checks clients with.
+    Some((format!("https://{host}:{port}/readyz"), PathBuf::from(flags.get("client-ca-file")?)))
 }
 
 /// A path in the container as this machine knows it, by the innermost mount that holds it.

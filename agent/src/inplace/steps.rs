@@ -3,7 +3,8 @@
 use super::health::{self, Cluster};
 use super::journal::{Journal, Stage};
 use super::peers::{self, Sight};
-use super::{Here, How, LOOK_EVERY, apiserver, gone, runtime, swap, unit};
+use super::swap::{self, rename};
+use super::{Here, How, LOOK_EVERY, gone, pod, runtime, unit};
 use crate::capture::Survey;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Reason, Result};
@@ -84,31 +85,33 @@ impl Steps<'_> {
     }
 
     async fn stop(&self) -> Result<String> {
-        match &self.journal.how {
-            How::StaticPod { manifest } => self.park(manifest)?,
-            How::Unit { name } => unit::stop(name).await?,
+        if let How::StaticPod { manifest } = &self.journal.how {
+            self.park(manifest)?;
         }
+        self.end_etcd().await?;
         let (watch, mut told) = (Stopwatch::start(), Duration::ZERO);
-        if matches!(self.journal.how, How::StaticPod { .. }) {
-            self.end("etcd", ETCD_GRACE).await;
-        }
-        while let Some(sign) = self.sign_of_life().await? {
+        while let Some(sign) = gone::sign_of_life(&self.journal.data_dir, &self.here.server.listens).await? {
             self.wait_for(Stage::Stopping, &watch, format!("the old etcd still runs: {sign}"), || {
                 Error::new(Reason::HostIo, format!("the old etcd does not end: {sign}"))
                     .hint("end it by hand and run this again: it goes on; or go back with `lifeboat restore --undo`")
             })?;
-            if matches!(self.journal.how, How::StaticPod { .. }) && watch.elapsed() > told + STOP_AGAIN_AFTER {
+            if watch.elapsed() > told + STOP_AGAIN_AFTER {
                 told = watch.elapsed();
-                self.end("etcd", ETCD_GRACE).await;
+                self.end_etcd().await?;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok("etcd gone (lock free, ports closed)".to_owned())
     }
 
-    async fn sign_of_life(&self) -> Result<Option<String>> {
-        let live = &self.journal.data_dir;
-        gone::sign_of_life(live, &self.journal.swap.live, &self.here.server.listens).await
+    async fn end_etcd(&self) -> Result<()> {
+        match &self.journal.how {
+            How::StaticPod { .. } => {
+                self.end("etcd", ETCD_GRACE).await;
+                Ok(())
+            }
+            How::Unit { name } => unit::stop(name).await,
+        }
     }
 
     fn park(&self, manifest: &Path) -> Result<()> {
@@ -177,7 +180,7 @@ impl Steps<'_> {
                 Error::new(Reason::HostIo, format!("an etcd runs on {}", aside.display()))
                     .hint("end it and run this again: it goes on")
             })?;
-            self.end("etcd", ETCD_GRACE).await;
+            self.end_etcd().await?;
             tokio::time::sleep(LOOK_EVERY).await;
         }
         while let Some(why) = self.other_world().await? {
@@ -258,7 +261,7 @@ impl Steps<'_> {
 
     async fn api_ready(&self) -> Result<Option<bool>> {
         let How::StaticPod { manifest } = &self.journal.how else { return Ok(None) };
-        let Some((url, ca_file)) = apiserver::find(manifest) else { return Ok(None) };
+        let Some((url, ca_file)) = pod::api_server(manifest) else { return Ok(None) };
         self.say(Stage::Waiting, "kube-apiserver is not ready yet".to_owned());
         let ready = peers::ready(&url, &ca_file, API_WITHIN.min(self.wait)).await?;
         if !ready {
@@ -301,11 +304,4 @@ fn next(stage: Stage) -> Stage {
 
 fn seconds(span: Duration) -> String {
     lifeboat_policy::span::print(Duration::from_secs(span.as_secs()))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    if let Some(dir) = to.parent() {
-        std::fs::create_dir_all(dir).map_err(|source| Error::io("create", dir.display(), source))?;
-    }
-    std::fs::rename(from, to).map_err(|source| Error::io("move to", to.display(), source))
 }

@@ -1,11 +1,11 @@
 //! The exchange of the old data dir for the new one: each rename can be cut short and be done again.
 
 use crate::error::{Error, Result};
+use crate::restore::sync_dir;
 use chrono::{DateTime, Utc};
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags, renameat_with, statx};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -28,20 +28,20 @@ impl Swap {
     /// The names carry the time, which tells the dirs of several restores apart.
     pub fn plan(data_dir: &Path, now: DateTime<Utc>) -> Result<Swap> {
         let stamp = now.format("%Y%m%dT%H%M%SZ");
+        let is_mount = is_mount_point(data_dir)?;
         let named = |suffix: String| {
-            if is_mount_point(data_dir)? {
-                return Ok(data_dir.join(suffix.trim_start_matches('.')).join("member"));
+            if is_mount {
+                return data_dir.join(suffix.trim_start_matches('.')).join("member");
             }
             let mut name = OsString::from(data_dir.file_name().unwrap_or_default());
             name.push(suffix);
-            Ok(data_dir.with_file_name(name))
+            data_dir.with_file_name(name)
         };
-        let live = if is_mount_point(data_dir)? { data_dir.join("member") } else { data_dir.to_path_buf() };
         Ok(Swap {
-            live,
-            fresh: named(".new".to_owned())?,
-            kept: named(format!(".before-{stamp}"))?,
-            undone: named(format!(".undone-{stamp}"))?,
+            live: if is_mount { data_dir.join("member") } else { data_dir.to_path_buf() },
+            fresh: named(".new".to_owned()),
+            kept: named(format!(".before-{stamp}")),
+            undone: named(format!(".undone-{stamp}")),
             inode: 0,
         })
     }
@@ -74,10 +74,10 @@ impl Swap {
                 None => rename(&self.fresh, &self.live)?,
             }
         }
-        if inode(&self.fresh)?.is_some() {
-            rename(&self.fresh, &self.kept)?;
+        match inode(&self.fresh)? {
+            Some(_) => rename(&self.fresh, &self.kept),
+            None => Ok(()),
         }
-        self.sync()
     }
 
     /// Puts the old one back, or nothing where there was none, and the new one aside.
@@ -100,14 +100,14 @@ impl Swap {
                 rename(name, &self.undone)?;
             }
         }
-        self.sync()
+        Ok(())
     }
 
     /// Atomic where the file system can; else two renames, with `aside` as the first one's name.
     fn exchange(&self, live: &Path, other: &Path, aside: &Path) -> Result<()> {
         use rustix::io::Errno;
         match renameat_with(CWD, live, CWD, other, RenameFlags::EXCHANGE) {
-            Ok(()) => Ok(()),
+            Ok(()) => sync_parents(live, other),
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 rename(live, aside)?;
                 rename(other, live)
@@ -117,22 +117,19 @@ impl Swap {
             }
         }
     }
-
-    fn sync(&self) -> Result<()> {
-        for dir in [&self.live, &self.kept].iter().filter_map(|path| path.parent()).filter(|dir| dir.is_dir()) {
-            File::open(dir)
-                .and_then(|dir| dir.sync_all())
-                .map_err(|source| Error::io("sync", dir.display(), source))?;
-        }
-        Ok(())
-    }
 }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
+/// On disk when it returns: what the journal says next is not true before.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         std::fs::create_dir_all(parent).map_err(|source| Error::io("create", parent.display(), source))?;
     }
-    std::fs::rename(from, to).map_err(|source| Error::io("rename to", to.display(), source))
+    std::fs::rename(from, to).map_err(|source| Error::io("move to", to.display(), source))?;
+    sync_parents(from, to)
+}
+
+fn sync_parents(one: &Path, other: &Path) -> Result<()> {
+    [one, other].into_iter().filter_map(Path::parent).try_for_each(sync_dir)
 }
 
 pub(super) fn inode(path: &Path) -> Result<Option<u64>> {

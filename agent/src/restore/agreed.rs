@@ -1,7 +1,7 @@
 //! What the nodes of one restore agree on. The first node decides it and prints it as one word to paste; every other node
 //! takes it whole, so that all come up as one cluster, with one content and one revision.
 
-use super::{Origin, RestorePlan};
+use super::RestorePlan;
 use crate::digest::Digest;
 use crate::error::{Error, Reason, Result};
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use lifeboat_policy::id::BackupId;
 use serde::{Deserialize, Serialize};
 
 /// How a plan begins: what it is, and its version.
-pub const PREFIX: &str = "lbp1:";
+const PREFIX: &str = "lbp1:";
 /// Of the SHA-256 at its end, which tells a plan that lost a letter on its way.
 const SUM_BYTES: usize = 4;
 
@@ -84,7 +84,7 @@ impl Agreed {
     }
 
     /// Whether the backup that was found is the one that was agreed on.
-    pub fn check(&self, cluster: &str, manifest_sha256: Digest, origin: &Origin) -> Result<()> {
+    pub fn check(&self, cluster: &str, manifest_sha256: Digest) -> Result<()> {
         if self.cluster != cluster {
             let text = format!("the plan is of the cluster {}, and this store's is {cluster}", self.cluster);
             return Err(Error::new(Reason::Usage, text).hint("give the store of the first node, or its --cluster"));
@@ -94,7 +94,7 @@ impl Agreed {
             return Err(Error::new(Reason::NotUsable, text)
                 .hint("read from the store that the first node read from; nothing was changed"));
         }
-        match self.members.is_empty() || origin.revision < 0 {
+        match self.members.is_empty() {
             true => Err(Error::new(Reason::Usage, "the plan names no member")),
             false => Ok(()),
         }
@@ -147,17 +147,9 @@ mod tests {
         assert!(error("lbp1:7f3a9c").contains("not whole"));
         let mut other = agreed();
         other.cluster = "staging".to_owned();
-        let origin = Origin {
-            revision: 1,
-            db_bytes: 1,
-            storage_version: None,
-            cluster_version: None,
-            members: Vec::new(),
-            learners: Vec::new(),
-        };
-        assert!(agreed().check("prod-eu-1", Digest::of(b"manifest"), &origin).is_ok());
-        assert!(other.check("prod-eu-1", Digest::of(b"manifest"), &origin).is_err());
-        let error = agreed().check("prod-eu-1", Digest::of(b"another"), &origin).unwrap_err();
+        assert!(agreed().check("prod-eu-1", Digest::of(b"manifest")).is_ok());
+        assert!(other.check("prod-eu-1", Digest::of(b"manifest")).is_err());
+        let error = agreed().check("prod-eu-1", Digest::of(b"another")).unwrap_err();
         assert_eq!(error.reason, Reason::NotUsable);
     }
 }

@@ -135,9 +135,7 @@ impl Subject {
             fields,
             origin,
             keys: String::new(),
-            node: Vec::new(),
-            data_dir: None,
-            api_server: false,
+            in_place: None,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `lifeboat restore --in-place` and `--undo`: what this node is, what an earlier run left, the steps as they are told.
 
 use super::super::open::CLOCK;
-use super::super::output::{Output, count};
+use super::super::output::{Output, count, moment};
 use super::nodes::joined;
-use super::{Subject, entry};
+use super::{Subject, entry, subject};
 use crate::cli::args::RestoreArgs;
 use crate::clock::{Clock as _, Stopwatch};
 use crate::daemon::signals::Shutdown;
@@ -148,7 +148,7 @@ pub(super) async fn go_on(
     output.remark(&format!(
         "Going on with the restore of {} that began at {}, at the step `{}`\n\n",
         journal.subject,
-        journal.began.format("%Y-%m-%d %H:%M:%S UTC"),
+        moment(journal.began),
         journal.stage.name()
     ));
     let watch = Stopwatch::start();
@@ -203,17 +203,18 @@ pub(super) fn facts(journal: &Journal, ended: &Ended, seconds: f64) -> Value {
     let old: Option<PathBuf> = Some(journal.swap.kept_dir(&journal.data_dir)).filter(|dir| dir.exists());
     json!({
         "took_seconds": seconds, "next": journal.next, "old_data": old, "api_server_ready": ended.api_ready,
-        "members": ended.members.map(|(running, of)| json!({ "running": running, "of": of })),
+        "members": members(ended),
     })
+}
+
+fn members(ended: &Ended) -> Value {
+    ended.members.map_or(Value::Null, |(running, of)| json!({ "running": running, "of": of }))
 }
 
 /// Said when it is done.
 pub(super) fn text(journal: &Journal, seconds: f64) -> String {
-    let mut text = format!("\nRESTORED {} in {}.\n\nNext\n", journal.subject, entry::seconds(seconds));
-    for (at, step) in journal.next.iter().enumerate() {
-        text.push_str(&format!("  {}. {step}\n", at + 1));
-    }
-    text
+    let next = subject::steps(&journal.next);
+    format!("\nRESTORED {} in {}.\n\n{next}", journal.subject, entry::seconds(seconds))
 }
 
 /// What may be done with the two data dirs afterwards.
@@ -265,19 +266,19 @@ pub(super) async fn undo(args: &RestoreArgs, output: &Output, shutdown: &Shutdow
     }
     let watch = Stopwatch::start();
     let ended = run(&here, &mut journal, args, output, shutdown).await?;
-    let members = match ended.members {
+    let who = match ended.members {
         Some((running, of)) => format!("{running} of {}", count(of, "member")),
         None => "etcd stays stopped, as there was no data before".to_owned(),
     };
     let undone = journal.swap.undone.display().to_string();
     let text = format!(
-        "\nUNDONE the restore of {} in {}: {members}. The restored data is kept in {undone}\n",
+        "\nUNDONE the restore of {} in {}: {who}. The restored data is kept in {undone}\n",
         journal.subject,
         entry::seconds(watch.seconds())
     );
     let report = json!({
         "took_seconds": watch.seconds(), "restored_data": undone, "api_server_ready": ended.api_ready,
-        "members": ended.members.map(|(running, of)| json!({ "running": running, "of": of })),
+        "members": members(&ended),
     });
     let fields = json!({ "plan": { "backup": journal.backup, "undo": true }, "report": report, "state": "undone" });
     output.answer(CLOCK.now(), Some(&journal.cluster), fields, &text);
@@ -299,7 +300,7 @@ fn plan_of_undo(journal: &Journal) -> String {
         "UNDO the restore of {} that began at {} (nothing has been changed)\n  data      {} gets back what was there before\n  \
          lost      what was written since is kept aside, not merged\n{others}\n",
         journal.subject,
-        journal.began.format("%Y-%m-%d %H:%M:%S UTC"),
+        moment(journal.began),
         journal.data_dir.display()
     )
 }

@@ -6,7 +6,7 @@ use super::grouped;
 use crate::capture::{Ask, Counted};
 use crate::catalog::Trusted;
 use crate::cli::open::{CLOCK, Opened};
-use crate::cli::output::{size, time};
+use crate::cli::output::{moment, size, time};
 use crate::clock::Clock as _;
 use crate::proof::names;
 use crate::restore::{Built, Origin, RestorePlan};
@@ -30,10 +30,15 @@ pub(super) struct Subject {
     pub origin: Origin,
     /// The keys of encryption at rest that the API servers will need.
     pub keys: String,
-    /// What is said of this node, where its etcd's data is exchanged in place.
-    pub node: Vec<(&'static str, String)>,
-    pub data_dir: Option<PathBuf>,
-    /// Whether this node's API server is started anew with it.
+    pub in_place: Option<InPlace>,
+}
+
+/// This node, where its etcd's data is exchanged in place.
+pub(super) struct InPlace {
+    /// What the plan says of it.
+    pub lines: Vec<(&'static str, String)>,
+    pub data_dir: PathBuf,
+    /// Whether its API server is started anew too.
     pub api_server: bool,
 }
 
@@ -46,7 +51,7 @@ pub(super) fn ask() -> Ask {
 pub(super) fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverified: bool) -> Subject {
     let manifest = &chosen.manifest;
     let now = CLOCK.now();
-    let at = manifest.captured_at.format("%Y-%m-%d %H:%M:%S UTC");
+    let at = moment(manifest.captured_at);
     let proof = entry::proof(chosen, &opened.yardstick, now);
     let mut backup = vec![
         (
@@ -82,9 +87,7 @@ pub(super) fn stored(opened: &Opened, chosen: &Trusted, choice: &Choice, unverif
         }),
         origin: Origin::of_manifest(manifest),
         keys,
-        node: Vec::new(),
-        data_dir: None,
-        api_server: false,
+        in_place: None,
     }
 }
 
@@ -138,9 +141,9 @@ impl Subject {
     pub fn describe(&self, plan: &RestorePlan) -> String {
         let mut text = self.lines();
         let mut put = |name: &str, what: &str| text.push_str(&line(name, what));
-        match self.node.is_empty() {
-            true => put("member", &plan.name),
-            false => self.node.iter().for_each(|(name, what)| put(name, what)),
+        match &self.in_place {
+            None => put("member", &plan.name),
+            Some(node) => node.lines.iter().for_each(|(name, what)| put(name, what)),
         }
         let members: Vec<String> =
             plan.members.iter().map(|m| format!("{} {}", m.name, m.peer_urls.join(" "))).collect();
@@ -154,10 +157,10 @@ impl Subject {
         }
         let (needed, free) = (size(plan.needed_bytes), size(plan.free_bytes));
         let anew = if plan.target.compact_file { "; the database is written anew without free pages" } else { "" };
-        let data = match &self.data_dir {
-            Some(dir) => {
+        let data = match &self.in_place {
+            Some(node) => {
                 let how = "built beside it, then exchanged; the old one is kept";
-                format!("{}: needs {needed}, {free} free; {how}{anew}", dir.display())
+                format!("{}: needs {needed}, {free} free; {how}{anew}", node.data_dir.display())
             }
             None => format!("{}: needs {needed}, {free} free{anew}", plan.target.dir.display()),
         };
@@ -177,18 +180,15 @@ impl Subject {
     pub fn report(&self, plan: &RestorePlan, built: &Built, seconds: f64) -> String {
         let remarks = remarks(built);
         let rate = size((self.origin.db_bytes as f64 / seconds.max(0.001)) as u64);
-        let mut text = format!(
-            "RESTORED {} in {}: {} keys, {} at {rate}/s, revision {}\n{remarks}\nNext\n",
+        format!(
+            "RESTORED {} in {}: {} keys, {} at {rate}/s, revision {}\n{remarks}\n{}",
             self.name,
             entry::seconds(seconds),
             built.report.keys,
             size(self.origin.db_bytes),
             grouped(built.committed.revision),
-        );
-        for (at, step) in self.next(plan, &built.counted).iter().enumerate() {
-            text.push_str(&format!("  {}. {step}\n", at + 1));
-        }
-        text
+            steps(&self.next(plan, &built.counted)),
+        )
     }
 
     /// What the build gave, in one line.
@@ -200,7 +200,7 @@ impl Subject {
     /// What is left for a person, from what was found in the backup.
     pub fn next(&self, plan: &RestorePlan, counted: &Counted) -> Vec<String> {
         let mut steps = Vec::new();
-        let in_place = !self.node.is_empty();
+        let in_place = self.in_place.is_some();
         if !in_place {
             steps.push(format!("start etcd with --name {} --data-dir {}", plan.name, plan.target.dir.display()));
         }
@@ -216,7 +216,8 @@ impl Subject {
                 let what = "before kube-apiserver starts: its --encryption-provider-config must hold key";
                 steps.push(format!("{what} {}", self.keys));
             }
-            let anew = match (plan.target.bump.is_some(), self.api_server) {
+            let api_server = self.in_place.as_ref().is_some_and(|node| node.api_server);
+            let anew = match (plan.target.bump.is_some(), api_server) {
                 (true, true) => None,
                 (true, false) => {
                     Some("kube-apiserver if it ran meanwhile: it lists afresh, and so does all that watches it")
@@ -275,6 +276,15 @@ impl Subject {
             "state": state,
         })
     }
+}
+
+/// What is left to do, by number.
+pub(super) fn steps(next: &[String]) -> String {
+    let mut text = "Next\n".to_owned();
+    for (at, step) in next.iter().enumerate() {
+        text.push_str(&format!("  {}. {step}\n", at + 1));
+    }
+    text
 }
 
 /// What was noticed while it was built.
