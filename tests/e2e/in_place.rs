@@ -180,6 +180,21 @@ fn three_that_run_go_back_together_and_none_starts_beside_the_old_world() {
     assert_eq!(error["reason"], "waiting_for_members");
     assert!(error["message"].as_str().unwrap().contains("m1 still runs the old cluster"), "{error:#}");
     assert!(!ground.world.etcd().try_etcdctl(&["endpoint", "health"]).status.success(), "m0 stays stopped");
+    let shown = ground.in_place(0, &["--plan", plan, "--dry-run"]).expect_code(0);
+    assert_eq!((&shown.json()["state"], &shown.json()["report"]), (&json!("planned"), &Value::Null));
+    assert!(!ground.world.etcd().try_etcdctl(&["endpoint", "health"]).status.success(), "a dry run starts nothing");
+    let log = ground.world.path("log-waits");
+    let waits = ground.restore(0, &["--in-place", "--plan", plan]).start(&log);
+    let deadline = std::time::Instant::now() + LIMIT;
+    while !waits.log().contains("still runs the old cluster") {
+        assert!(std::time::Instant::now() < deadline, "it does not wait:\n{}", waits.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for words in [&["--in-place", "--plan", plan][..], &["--undo"]] {
+        let second = ground.restore(0, words).run().expect_code(7).json();
+        assert!(second["error"]["message"].as_str().unwrap().contains("another restore of this node"), "{second:#}");
+    }
+    drop(waits); // kills it
     let other = ground.restore(0, &["--in-place", "7777"]).run().expect_code(7).json();
     assert!(other["error"]["message"].as_str().unwrap().contains("is under way here"), "{other:#}");
     let each: Vec<(usize, Vec<String>)> =

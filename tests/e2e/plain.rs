@@ -179,7 +179,18 @@ fn one_backups_folder_is_enough() {
     let restore = [&["restore", "--from", text(&folder), "--data-dir", text(&dir), "--yes"], &keys[..]].concat();
     world.refused_bare(&restore, 7, "consent_missing").says(&["unproven", "--allow unproven"]);
     let done = world.run_bare(&[&restore[..], &["--allow", "unproven", "--json"]].concat()).expect_code(0);
-    assert_eq!(done.json()["plan"]["backup"], id.as_str());
+    let done = done.json();
+    assert_eq!(done["plan"]["backup"], id.as_str());
+    // What another node would be told works with the folder too, and not with a file that nobody signed.
+    let plan = done["plan"]["plan"].as_str().expect("a plan");
+    let elsewhere = world.path("elsewhere");
+    let again =
+        ["restore", "--from", text(&folder), "--data-dir", text(&elsewhere), "--plan", plan, "--dry-run", "--json"];
+    let again = world.run_bare(&[&again[..], &keys[..]].concat()).expect_code(0).json();
+    assert_eq!((&again["plan"]["plan"], &again["plan"]["token"]), (&done["plan"]["plan"], &done["plan"]["token"]));
+    let database = dir.join("member/snap/db");
+    let file = ["restore", "--from", text(&database), "--data-dir", text(&elsewhere), "--plan", plan];
+    world.refused_bare(&file, 2, "usage").says(&["--plan pins a signed backup", "same file"]);
     assert!(dir.join("member/snap/db").is_file() && folder.join("manifest.json").is_file());
     // A folder that lacks its manifest, or whose bytes were changed, is refused by name.
     let other = world.path("other");

@@ -171,7 +171,9 @@ impl One<'_> {
             built => built?,
         };
         let (text, document) = match (self.node, journal) {
-            (Some(node), Some(journal)) => self.exchange(node, journal, &subject, &planned, &built, &watch).await?,
+            (Some(node), Some((journal, _alone))) => {
+                self.exchange(node, journal, &subject, &planned, &built, &watch).await?
+            }
             _ => {
                 let seconds = watch.seconds();
                 let document = subject.document(plan, Some(nodes), "restored", Some((&built, seconds)));

@@ -5,9 +5,9 @@ use super::swap::Swap;
 use crate::error::{Error, Reason, Result};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "journal.json";
@@ -128,9 +128,24 @@ impl Journal {
         }
     }
 
-    pub fn save(&self, dir: &Path) -> Result<()> {
+    /// Keeps every other restore and undoing of this node out, as long as the file is open.
+    pub fn lock(dir: &Path) -> Result<File> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|source| Error::io("create", dir.display(), source))?;
+        let path = dir.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|source| Error::io("open", path.display(), source))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(_) => Err(Error::new(Reason::TargetNotEmpty, "another restore of this node is running")
+                .on("lock", path.display())
+                .hint(
+                    "wait for it, or end it: the same command then goes on where it stood; this one changed nothing",
+                )),
+        }
+    }
+
+    pub fn save(&self, dir: &Path) -> Result<()> {
         let (path, new) = (dir.join(FILE), dir.join(format!("{FILE}.new")));
         let text = serde_json::to_vec_pretty(self)
             .map_err(|source| Error::new(Reason::Internal, "the journal cannot be written").because(source))?;

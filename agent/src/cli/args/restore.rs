@@ -36,7 +36,7 @@ pub struct RestoreArgs {
     pub revision: Option<i64>,
     /// The plan that the first node printed, lbp1:..., or a file that holds it
     #[arg(long, value_name = "FILE|lbp1:...")]
-    #[arg(conflicts_with_all = ["backup", "at", "revision", "from", "initial_cluster", "bump", "no_bump"])]
+    #[arg(conflicts_with_all = ["backup", "at", "revision", "initial_cluster", "bump", "no_bump"])]
     pub plan: Option<String>,
     /// Not from a store: one backup's folder, as it was copied out of one; or a plain file, what `etcdctl snapshot save` wrote or
     /// a data dir's member/snap/db, with --data-dir

@@ -23,6 +23,10 @@ pub(super) async fn restore(path: &Path, args: &RestoreArgs, output: &Output, sh
         return Err(Error::new(Reason::Usage, "--from FILE goes with --data-dir DIR: where to build the data dir")
             .hint("a file says nothing of who made it, so it is never exchanged in place"));
     };
+    if args.plan.is_some() {
+        return Err(Error::new(Reason::Usage, "--plan pins a signed backup, and --from FILE is none")
+            .hint("give every node the same file, --initial-cluster, --initial-cluster-token and --bump"));
+    }
     let file = open(path)?;
     if args.store.identity.identity.is_some() {
         return Err(Error::new(Reason::Usage, format!("{} is not sealed: --identity has no use", path.display()))

@@ -2,7 +2,7 @@
 
 use super::super::open::CLOCK;
 use super::super::output::{Output, count, moment};
-use super::nodes::joined;
+use super::nodes::{joined, quoted};
 use super::{Subject, entry, subject};
 use crate::cli::args::RestoreArgs;
 use crate::clock::{Clock as _, Stopwatch};
@@ -12,6 +12,7 @@ use crate::inplace::{self, Begun, Ended, Here, How, Journal, Peer, Sight, Stage,
 use crate::restore::{Agreed, RestorePlan};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -40,7 +41,10 @@ impl Node {
         let Some(journal) = Journal::read(&self.here.journal_dir)? else { return Ok(None) };
         match journal.stage {
             Stage::Done => return Ok(None),
-            Stage::Building => return inplace::clear(&journal).map(|()| None),
+            Stage::Building if !args.dry_run => {
+                let _alone = Journal::lock(&self.here.journal_dir)?;
+                return inplace::clear(&journal).map(|()| None);
+            }
             _ => {}
         }
         let refused = |text: String| {
@@ -106,7 +110,9 @@ impl Node {
         Ok(self.here.ahead_of(revision).max(last))
     }
 
-    pub fn begin(&self, plan: &RestorePlan, agreed: &Agreed, subject: &Subject) -> Result<Journal> {
+    /// With the lock that keeps others out meanwhile.
+    pub fn begin(&self, plan: &RestorePlan, agreed: &Agreed, subject: &Subject) -> Result<(Journal, File)> {
+        let alone = Journal::lock(&self.here.journal_dir)?;
         if let Some(last) = Journal::read(&self.here.journal_dir)?.filter(|last| last.stage == Stage::Done) {
             last.archive(&self.here.journal_dir)?;
         }
@@ -123,7 +129,7 @@ impl Node {
         };
         let journal = Journal::begin(&self.how, &self.here.server.data_dir, begun, CLOCK.now());
         journal.save(&self.here.journal_dir)?;
-        Ok(journal)
+        Ok((journal, alone))
     }
 }
 
@@ -145,16 +151,24 @@ pub(super) async fn go_on(
     output: &Output,
     shutdown: &Shutdown,
 ) -> Result<()> {
-    output.remark(&format!(
-        "Going on with the restore of {} that began at {}, at the step `{}`\n\n",
+    let what = format!(
+        "the restore of {} that began at {}, at the step `{}`",
         journal.subject,
         moment(journal.began),
         journal.stage.name()
-    ));
-    let watch = Stopwatch::start();
-    let ended = run(&node.here, &mut journal, args, output, shutdown).await?;
+    );
     let plan =
         json!({ "backup": journal.backup, "plan": journal.plan, "data_dir": journal.data_dir, "name": journal.name });
+    if args.dry_run {
+        let text = format!("Under way here: {what}. The same without --dry-run goes on (nothing has been changed)\n");
+        let fields = json!({ "plan": plan, "report": null, "state": "planned" });
+        output.answer(CLOCK.now(), Some(&journal.cluster), fields, &text);
+        return Ok(());
+    }
+    let _alone = Journal::lock(&node.here.journal_dir)?;
+    output.remark(&format!("Going on with {what}\n\n"));
+    let watch = Stopwatch::start();
+    let ended = run(&node.here, &mut journal, args, output, shutdown).await?;
     let fields = json!({ "plan": plan, "report": facts(&journal, &ended, watch.seconds()), "state": "restored" });
     output.answer(CLOCK.now(), Some(&journal.cluster), fields, &text(&journal, watch.seconds()));
     Ok(())
@@ -219,7 +233,7 @@ pub(super) fn text(journal: &Journal, seconds: f64) -> String {
 
 /// What may be done with the two data dirs afterwards.
 pub(super) fn undo_or_keep(journal: &Journal, how: &How) -> String {
-    let flags = how.words().iter().map(|word| format!(" {word}")).collect::<String>();
+    let flags = how.words().iter().map(|word| format!(" {}", quoted(word))).collect::<String>();
     let every = if journal.peers.is_empty() { "" } else { " On every node:" };
     let kept = journal.swap.kept_dir(&journal.data_dir);
     // Said before the exchange: the old one still has its name.
@@ -239,7 +253,8 @@ pub(super) async fn undo(args: &RestoreArgs, output: &Output, shutdown: &Shutdow
     if journal.undoing && journal.stage == Stage::Done {
         return nothing(format!("the restore of {} is undone already", journal.subject));
     }
-    if journal.stage == Stage::Building {
+    if journal.stage == Stage::Building && !args.dry_run {
+        let _alone = Journal::lock(dir)?;
         inplace::clear(&journal)?;
         journal.undoing = true;
         journal.archive(dir)?;
@@ -260,6 +275,7 @@ pub(super) async fn undo(args: &RestoreArgs, output: &Output, shutdown: &Shutdow
     }
     let question = format!("Type the cluster name to bring the old data back on {}", journal.name);
     super::consent(args, &question, &journal.cluster)?;
+    let _alone = Journal::lock(dir)?;
     if !journal.undoing {
         (journal.undoing, journal.stage) = (true, Stage::Stopping);
         journal.save(dir)?;

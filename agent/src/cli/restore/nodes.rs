@@ -85,13 +85,13 @@ fn command(cli: &Cli, args: &RestoreArgs, how: Option<&How>, plan: &RestorePlan,
     words.extend(args.compact_file.then(|| "--compact-file".to_owned()));
     if let Some(how) = how {
         words.insert(2, "--in-place".to_owned());
-        words.extend(how.words());
+        words.extend(how.words().iter().map(|word| quoted(word)));
     }
     words.join(" ")
 }
 
 /// Fit for a shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
